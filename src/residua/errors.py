@@ -1,0 +1,34 @@
+"""What went wrong, in one line, and the exit code of the command that met it.
+
+The ground of the house: any room may import it; it imports nothing.
+"""
+
+
+class ResiduaError(Exception):
+    """One line for the user: what, where, what to do. `exit_code` is the command's exit status."""
+
+    exit_code = 1
+
+
+class UsageError(ResiduaError):
+    """A name, option or value that does not exist or does not fit (exit 2)."""
+
+    exit_code = 2
+
+
+class DataError(ResiduaError):
+    """A problem with the user's files: images, labels, model or run files, the disk (exit 3)."""
+
+    exit_code = 3
+
+
+class NumericError(ResiduaError):
+    """Numbers that should agree and do not, or a loss that is not finite (exit 4)."""
+
+    exit_code = 4
+
+
+class Interrupted(ResiduaError):
+    """Stopped by the user after saving (exit 130)."""
+
+    exit_code = 130

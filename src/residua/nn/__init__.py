@@ -1,0 +1,1 @@
+"""Nets: the residual unit, the zoo, the model file. Imports torch only."""
