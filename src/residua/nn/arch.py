@@ -119,5 +119,3 @@ def from_json(data: Mapping[str, Any]) -> Row:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
-
-

@@ -88,11 +88,10 @@ class DropBranch(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """F(x) / (1 - p), or 0."""
-        if not self.training or self.p == 0:
-            return super().forward(x)
-        if torch.rand(()).item() < self.p:
+        if self.training and self.p > 0 and torch.rand(()).item() < self.p:
             return x.new_zeros(())
-        return super().forward(x) / (1 - self.p)
+        y: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return y / (1 - self.p) if self.training and self.p > 0 else y
 
     def extra_repr(self) -> str:
         """The probability, for `print(net)`."""
@@ -202,7 +201,7 @@ def pre_project(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     return named(conv=conv(c_in, c_out, 1, stride))
 
 
-def nothing(c_in: int, c_out: int, stride: int) -> Zero:  # noqa: ARG001
+def nothing(c_in: int, c_out: int, stride: int) -> Zero:
     """No shortcut: the plain net."""
     return Zero()
 

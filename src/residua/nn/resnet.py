@@ -1,6 +1,6 @@
 """From a row to a net: words looked up, units stacked into stages, weights initialised."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ SHORTCUTS: dict[str, dict[str, Shortcut]] = {
     "post_act": {"A": blocks.Pad, "B": blocks.project, "C": blocks.project, "none": blocks.nothing},
     "pre_act": {"A": blocks.Pad, "B": blocks.pre_project, "C": blocks.pre_project, "none": blocks.nothing},
 }
-BRANCHES = {
+BRANCHES: dict[str, dict[str, Callable[..., nn.Sequential]]] = {
     "post_act": {"basic": blocks.basic, "bottleneck": blocks.bottleneck},
     "pre_act": {"basic": blocks.pre_basic, "bottleneck": blocks.pre_bottleneck},
 }

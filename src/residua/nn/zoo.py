@@ -126,7 +126,7 @@ def cifar(depth: int) -> Arch:
 def cifar_preact(depth: int) -> Arch:
     """Pre-activation for 32-pixel images: 6n+2 layers below 164, bottlenecks of 9n+2 from there (He 2016, sec. 5)."""
     row = cifar(20)
-    if depth < 164 and (depth - 2) % 9 != 0 or depth == 110 or depth < 29:
+    if depth < 164:
         n = per_stage(depth, 6, 2, "20, 56, 110; or 9n+2 with bottlenecks: 164, 1001")
         return replace(pre(row), depths=(n,) * 3, family="cifar_preact")
     n = per_stage(depth, 9, 2, "164, 1001")
@@ -198,12 +198,12 @@ def find(name: str) -> Row:
     for option in options:
         row = _option(name, row, option)
     if depths:
-        row = with_depths(row, depths.split("-"))
+        row = with_depths(replace(row, name=base), depths.split("-"))
     return replace(row, name=name)
 
 
 def with_depths(row: Row, depths: Iterable[int | str]) -> Row:
-    """The row with other numbers of units per stage, under a name that says so. Raises UsageError if they do not fit."""
+    """The row with other numbers of units per stage, under a name that says so. Raises UsageError if they misfit."""
     if not isinstance(row, Arch):
         raise UsageError(f"{row.name} has no units: depths can be given for residual and plain nets only")
     try:
