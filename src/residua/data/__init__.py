@@ -1,0 +1,1 @@
+"""Files to batches: sources, decoding, the view, augmentations. Knows no net."""

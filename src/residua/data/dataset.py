@@ -1,0 +1,127 @@
+"""What a data set is: pictures, labels and names, in splits."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from residua.data.decode import decode
+
+Indices = npt.NDArray[np.int64]
+
+
+class Images(Protocol):
+    """A sequence of pictures."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, i: int, /) -> Tensor:
+        """Picture i: uint8 (C, H, W)."""
+
+    def take(self, indices: Indices) -> "Images":
+        """The pictures at `indices`, in that order."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Pictures of one size in memory: uint8 (N, C, H, W)."""
+
+    array: Tensor
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.array)
+
+    def __getitem__(self, i: int, /) -> Tensor:
+        """Picture i: uint8 (C, H, W)."""
+        return self.array[i]
+
+    def take(self, indices: Indices) -> "ArrayImages":
+        """A copy of the pictures at `indices`."""
+        return ArrayImages(self.array[torch.from_numpy(np.asarray(indices, dtype=np.int64))])
+
+
+@dataclass(frozen=True, eq=False)
+class FileImages:
+    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"."""
+
+    paths: tuple[str, ...]
+    mode: str = "RGB"
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.paths)
+
+    def __getitem__(self, i: int, /) -> Tensor:
+        """Picture i: uint8 (C, H, W). Raises BadPicture, a DataError, that names the file."""
+        return decode(self.paths[i], self.mode)
+
+    def take(self, indices: Indices) -> "FileImages":
+        """The files at `indices`."""
+        return FileImages(tuple(self.paths[i] for i in indices), self.mode)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``."""
+
+    images: Images
+    labels: Indices
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        """Refuse parts of different length."""
+        if not len(self.images) == len(self.labels) == len(self.names):
+            raise ValueError(f"{len(self.images)} images, {len(self.labels)} labels, {len(self.names)} names")
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.labels)
+
+    def take(self, indices: npt.ArrayLike) -> "Split":
+        """The samples at `indices`, in that order."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return Split(self.images.take(rows), self.labels[rows], tuple(self.names[i] for i in rows))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file or table row that is not used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Splits "train", "val" and "test", those that exist, over the same classes.
+
+    `side_px` is the side of all pictures where they are equal squares (`same_size`), else the median of the short
+    sides. `notes` say what was decided; `fingerprint` does not depend on where the data lie, the seed or the limit.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    channels: int
+    side_px: int
+    same_size: bool
+    skipped: tuple[Skipped, ...]
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def fingerprint(parts: Iterable[str | npt.NDArray[np.generic]]) -> str:
+    """32 hex digits over the parts in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else np.ascontiguousarray(part).data
+        digest.update(memoryview(data).nbytes.to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()

@@ -1,0 +1,187 @@
+"""Bytes to an upright picture, by one policy; and a cheap look at many files before any of them is used.
+
+The policy: EXIF orientation is applied; transparency is laid over white; 16 bits are scaled to 8; CMYK and palettes
+become RGB; of an animation the first frame is taken; colour profiles are ignored. A file that is cut off, is no
+picture or is too large is refused with the reason. No file is ever written.
+"""
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from residua.data.names import shown
+from residua.errors import DataError
+
+#: Larger pictures are refused: Pillow's own limit for errors (twice its MAX_IMAGE_PIXELS), half a gigabyte as RGB.
+MAX_PIXELS = 178_956_970
+
+#: What is opened at all. Pillow would also start other programs for some formats (EPS) or read none but fragments.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000")
+
+#: Endings of file names that are looked at, in any case.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff"),
+    *(".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
+)
+
+#: How a complete file of a format ends; a file that does not is decoded to find out.
+ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+
+GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class BadPicture(DataError):
+    """A file that cannot be used, as ``BadPicture(where, reason)``."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words."""
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        """One line: where and why."""
+        return f"{shown(str(self.args[0]))}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: stored size in pixels, whether it is grey, its length in bytes."""
+
+    width: int
+    height: int
+    grey: bool
+    bytes: int
+
+
+Source = str | Path | bytes | Image.Image
+
+
+def decode(source: Source, mode: str = "RGB") -> Tensor:
+    """The picture of a file, its bytes or a PIL image (left as it is), upright: uint8 (3, H, W), or (1, H, W) for "L".
+
+    Raises BadPicture, a DataError.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        return _decode(source, mode)
+
+
+def inspect(paths: Sequence[str]) -> list[Header | BadPicture]:
+    """What each file says of itself, or why it cannot be used; pixels are decoded only where the file looks cut off."""
+    found: list[Header | BadPicture] = []
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(8) as pool:
+        try:
+            for i in range(0, len(paths), 4096):  # a million pending files would fill the memory
+                found += pool.map(_inspect, paths[i : i + 4096])
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return found
+
+
+def _inspect(path: str) -> Header | BadPicture:
+    try:
+        with _file(path) as file:
+            image = _open(file)
+            length = os.fstat(file.fileno()).st_size
+            header = Header(*image.size, grey=image.mode in GREY_MODES, bytes=length)
+            if not _ends_well(file, image.format or "", length):
+                _upright(_open(file), "RGB")
+    except Exception as e:
+        return BadPicture(path, _reason(e))
+    return header
+
+
+def _decode(source: Source, mode: str) -> Tensor:
+    try:
+        if isinstance(source, Image.Image):
+            array = _upright(source.copy(), mode)
+        else:
+            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
+                array = _upright(_open(file), mode)
+    except Exception as e:  # a damaged file may raise anything at all, from IndexError to zlib.error
+        raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def _file(path: str | Path) -> IO[bytes]:
+    """The file, open. A pipe or device would block for ever, so only regular files are opened."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
+    return open(path, "rb")
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    """The picture with its header read."""
+    file.seek(0)
+    if not file.read(1):
+        raise ValueError("an empty file (0 bytes)")
+    image = Image.open(file, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return image
+
+
+def _ends_well(file: IO[bytes], kind: str, length: int) -> bool:
+    """Whether the file ends as its format demands; trailing padding is common and harmless."""
+    if kind == "WEBP":
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8 <= length
+    file.seek(max(0, length - 4096))
+    return kind in ENDINGS and file.read().rstrip(b"\0\r\n ").endswith(ENDINGS[kind])
+
+
+def _upright(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
+    """The pixels as uint8 (H, W, C), writable."""
+    image.load()
+    with suppress(Exception):  # damaged EXIF: the picture itself may be sound
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in GREY_MODES and image.mode.startswith("I"):
+        image = _eight_bits(image)
+    elif image.mode == "F":
+        raise ValueError("pixels are 32-bit fractions, which have no agreed range: convert it to 8 or 16 bits")
+    elif image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    pixels = np.array(image.convert(mode))
+    return pixels.reshape(image.height, image.width, -1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit grey picture with 65,535 scaled to 255; Pillow's own conversion would clip or saturate."""
+    wide = np.asarray(image).astype(np.int64)
+    if wide.min() < 0 or wide.max() > 0xFFFF:
+        raise ValueError("pixels are 32-bit numbers, which have no agreed range: convert it to 8 or 16 bits")
+    return Image.fromarray(((wide * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is refused, in a few words on one line."""
+    first = (str(error).splitlines() or [""])[0]
+    match error:
+        case UnidentifiedImageError():
+            return "not an image, or of a kind that is not read"
+        case Image.DecompressionBombError():
+            return f"more than {MAX_PIXELS:,} pixels (a decompression bomb?)"
+        case FileNotFoundError():
+            return "no such file (or a link to nothing)"
+        case PermissionError():
+            return "no permission to read it"
+        case OSError() if error.strerror:
+            return error.strerror.lower()
+        case OSError() | ValueError() if first:
+            return first
+        case _:
+            return f"damaged: {type(error).__name__} {first}".rstrip()

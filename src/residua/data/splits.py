@@ -1,0 +1,110 @@
+"""Which pictures are for training, for choosing and for testing: stratified, seeded, said aloud."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from residua import seeds
+from residua.data.dataset import Dataset, Indices, Split
+from residua.errors import UsageError
+
+#: Of a set that comes in one piece, the share held out for the test.
+TEST_FRACTION = 0.2
+
+
+def held_out(labels: Indices, count: int, *key: int | str) -> Indices:
+    """Positions (sorted) of about `count` samples to hold out, of each class its share.
+
+    Of a class with three samples or more at least one is held out, of smaller ones none, and never all.
+    The choice within a class depends on `key` and the number of its samples alone.
+    """
+    sizes = np.bincount(labels)
+    exact = sizes * count / len(labels)
+    take = np.floor(exact).astype(np.int64)
+    take[np.argsort(take - exact, kind="stable")[: count - take.sum()]] += 1  # the largest remainders round up
+    take = np.where(sizes >= 3, np.clip(take, 1, np.maximum(sizes - 1, 1)), 0)
+    chosen = [
+        np.flatnonzero(labels == c)[seeds.generator(*key, c).permutation(sizes[c])[:n]] for c, n in enumerate(take)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def divided(split: Split, count: int, *key: int | str) -> tuple[Split, Split]:
+    """The samples that stay and those held out, both in their old order."""
+    out = held_out(split.labels, count, *key)
+    return split.take(np.setdiff1d(np.arange(len(split)), out)), split.take(out)
+
+
+def arranged(dataset: Dataset, *, seed: int, val_fraction: float) -> Dataset:
+    """The set with "train", "val" and "test" from the splits it came with, and notes that say how.
+
+    train and val alone: val becomes the test, which is touched once; train alone: a test is held out first.
+    Where there is no val by then, `val_fraction` of train is held out for it.
+    """
+    if not 0 <= val_fraction < 1:
+        raise UsageError(f"the share of validation pictures must be in [0, 1), got {val_fraction:g}")
+    splits = dict(dataset.splits)
+    notes = []
+    if small := [c for c, n in zip(dataset.classes, counts(splits["train"], dataset), strict=True) if n < 3]:
+        notes.append(f"fewer than three training pictures of {some(small)}: none of them is held out")
+    if "test" not in splits and "val" in splits:
+        splits["test"] = splits.pop("val")
+        notes.append("the set's val split serves as the test, touched once at the end")
+    elif "test" not in splits:
+        count = round(len(splits["train"]) * TEST_FRACTION)
+        splits["train"], splits["test"] = divided(splits["train"], count, seed, "test")
+        notes.append(f"one set: {len(splits['test'])} pictures held out for the test, stratified, by seed {seed}")
+    if "val" not in splits and val_fraction > 0:
+        count = round(len(splits["train"]) * val_fraction)
+        splits["train"], splits["val"] = divided(splits["train"], count, seed, "val")
+        notes.append(f"{len(splits['val'])} training pictures held out for validation, stratified, by seed {seed}")
+    for name in ("val", "test"):
+        if name in splits and (none := absent(splits[name], dataset)):
+            notes.append(f"{name} has no picture of {some(none)}")
+    return replace(dataset, splits=in_order(splits), notes=(*dataset.notes, *notes))
+
+
+def limited(dataset: Dataset, limit: int | None, *, turns: bool) -> Dataset:
+    """The set with the first `limit` pictures of each split; with `turns`, taken from each class in turn.
+
+    Folders have no order but their names': their first pictures would all be of one class.
+    """
+    if limit is None:
+        return dataset
+    if limit < 1:
+        raise UsageError(f"the limit must be at least one picture, got {limit}")
+    splits = {
+        name: split.take(by_turns(split.labels, limit) if turns else np.arange(min(limit, len(split))))
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, splits=splits, notes=(*dataset.notes, f"limited to {limit} pictures of each split"))
+
+
+def by_turns(labels: Indices, count: int) -> Indices:
+    """Positions (sorted) of `count` samples, taken from each class in turn."""
+    turn = np.empty(len(labels), np.int64)
+    for c in np.unique(labels):
+        turn[labels == c] = np.arange((labels == c).sum())
+    return np.sort(np.lexsort((labels, turn))[:count])
+
+
+def in_order(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits that hold anything: train, val, test."""
+    return {name: splits[name] for name in ("train", "val", "test") if name in splits and len(splits[name])}
+
+
+def counts(split: Split, dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Pictures of each class (K,)."""
+    return np.bincount(split.labels, minlength=len(dataset.classes))
+
+
+def absent(split: Split, dataset: Dataset) -> list[str]:
+    """The classes that a split has no picture of."""
+    return [c for c, n in zip(dataset.classes, counts(split, dataset), strict=True) if n == 0]
+
+
+def some(names: list[str], n: int = 5) -> str:
+    """The first names of a list, for a message."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")

@@ -1,0 +1,246 @@
+"""The view: how a picture becomes a tensor, the same in training's evaluation, in `eval` and in `predict`."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from residua.data.dataset import ArrayImages, Dataset, Images
+from residua.data.decode import BadPicture
+from residua.data.names import KNOWN
+from residua.errors import DataError, UsageError
+from residua.words import unknown
+
+FITS = ("crop", "pad", "squash")
+MODES = {"L": 1, "RGB": 3}
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+#: Short side before a 224-pixel crop: what ImageNet nets are evaluated at (He 2015 and torchvision).
+RESIZE_FOR_224 = 256
+
+#: Sets of pictures this small keep their own side, and are kept in memory.
+SMALL_SIDE_PX = 96
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of each channel, of pixels in [0, 1], and where they are from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+
+STATISTICS: dict[str, Statistics] = {
+    "digits": Statistics((0.30547027,), (0.37589902,), "the 1,437 pictures that are not the test, as 8 bits"),
+    "cifar10": Statistics(
+        (0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784), "its 50,000 training pictures"
+    ),
+    "cifar100": Statistics(
+        (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047), "its 50,000 training pictures"
+    ),
+    "mnist": Statistics((0.13066048,), (0.30810781,), "its 60,000 training pictures"),
+    "fashion_mnist": Statistics((0.28604060,), (0.35302424,), "its 60,000 training pictures"),
+    "svhn": Statistics(
+        (0.4376821, 0.4437697, 0.47280442), (0.19803012, 0.20101562, 0.19703614), "its 73,257 training pictures"
+    ),
+    "stl10": Statistics(
+        (0.44671062, 0.43980984, 0.40664645),
+        (0.26034098, 0.25657727, 0.27126738),
+        "its 5,000 labelled training pictures",
+    ),
+    "imagenet": Statistics(
+        (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "what torchvision's and timm's weights were trained with"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """How a picture becomes a tensor: fitted into a square of `side_px`, then normalised.
+
+    `fit`: "crop" scales the short side to `resize_px` and takes the middle; "pad" scales the long side to `side_px` and
+    fills up with the mean colour; "squash" gives up the aspect. `mode`: "RGB" or "L" (grey).
+    Raises UsageError for numbers that make no view.
+    """
+
+    side_px: int
+    fit: str
+    resize_px: int
+    mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Check words and numbers: a view may come from a file."""
+        for field, known in (("fit", FITS), ("mode", MODES), ("interpolation", INTERPOLATIONS)):
+            if getattr(self, field) not in known:
+                raise unknown(f"{field} of a view", str(getattr(self, field)), known)
+        sides = (self.side_px, self.resize_px)
+        if not all(type(n) is int for n in sides) or not 1 <= self.side_px <= self.resize_px <= 16384:
+            raise UsageError(f"a view needs whole numbers 1 <= side_px <= resize_px, got {sides[0]} and {sides[1]}")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise UsageError(f"a view of mode {self.mode} needs {self.channels} means and deviations")
+        if not all(isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise UsageError(f"a view needs finite means and positive deviations, got {self.mean} and {self.std}")
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return MODES[self.mode]
+
+    @property
+    def mean_colour(self) -> tuple[int, ...]:
+        """The mean as pixel values 0 to 255."""
+        return tuple(round(255 * min(max(m, 0), 1)) for m in self.mean)
+
+    def fits(self, images: Tensor) -> bool:
+        """Whether pictures (..., C, H, W) are already as `picture` would make them."""
+        return images.shape[-3:] == (self.channels, self.side_px, self.side_px) and (
+            self.fit != "crop" or self.resize_px == self.side_px
+        )
+
+    def picture(self, image: Tensor) -> Tensor:
+        """uint8 (C, H, W) of any size and 1 or 3 channels -> uint8 (channels, side_px, side_px)."""
+        image = self.coloured(image)
+        return image if self.fits(image) else FIT[self.fit](self, image)
+
+    def tensor(self, image: Tensor) -> Tensor:
+        """uint8 (C, H, W) of any size -> float32 (channels, side_px, side_px), normalised."""
+        return self.normalise(self.picture(image))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (..., C, H, W) -> float32: (x / 255 - mean) / std, bit-equal however many pictures there are.
+
+        In numpy, which stays on the calling thread: batches are made beside training, whose threads are all busy.
+        """
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
+        x = images.numpy().astype(np.float32, order="C")
+        x /= np.float32(255)
+        x -= mean
+        x /= std
+        return torch.from_numpy(x)
+
+    def restore(self, images: Tensor) -> Tensor:
+        """The inverse of `normalise`, rounded: float32 (..., C, H, W) -> uint8."""
+        mean, std = (torch.tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def coloured(self, image: Tensor) -> Tensor:
+        """The picture with the channels of the mode, by Pillow's own weights."""
+        have = len(image)
+        if have == self.channels:
+            return image
+        if have == 1:
+            return image.expand(3, -1, -1)
+        if have != 3:
+            raise DataError(f"a picture has 1 or 3 channels, got {have}")
+        weights = torch.tensor([19595, 38470, 7471], dtype=torch.int32)[:, None, None]
+        grey = ((image * weights).sum(0, keepdim=True) + 0x8000) >> 16
+        return grey.to(torch.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """The view as plain words, numbers and lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "View":
+        """The view that `to_json` wrote. Raises UsageError for anything else."""
+        known = [f.name for f in fields(View)]
+        if extra := sorted(data.keys() - set(known)):
+            raise unknown("field of a view", extra[0], known)
+        try:
+            values: dict[str, Any] = {k: tuple(map(float, v)) if k in ("mean", "std") else v for k, v in data.items()}
+            return View(**values)
+        except (TypeError, ValueError) as e:
+            raise UsageError(f"not a view: {e}") from e
+
+
+def cropped(view: View, image: Tensor) -> Tensor:
+    """The short side scaled to `resize_px`, the middle taken: torchvision's Resize and CenterCrop."""
+    from torchvision.transforms.v2 import functional as tv
+
+    short, long = sorted(image.shape[1:])
+    if long > 4 * short:  # only the middle is used: scaled up as a whole, a strip of 8000 x 20 would fill the memory
+        image = tv.center_crop(image, [min(n, 4 * short) for n in image.shape[1:]])
+    out: Tensor = tv.center_crop(resized(view, image, [view.resize_px]), [view.side_px])
+    return out
+
+
+def padded(view: View, image: Tensor) -> Tensor:
+    """The long side scaled to `side_px`, the rest filled with the mean colour."""
+    height, width = image.shape[1:]
+    scale = view.side_px / max(height, width)
+    small = resized(view, image, [max(1, round(height * scale)), max(1, round(width * scale))])
+    out = torch.empty(view.channels, view.side_px, view.side_px, dtype=torch.uint8)
+    out[:] = torch.tensor(view.mean_colour, dtype=torch.uint8)[:, None, None]
+    top, left = ((view.side_px - n) // 2 for n in small.shape[1:])
+    out[:, top : top + small.shape[1], left : left + small.shape[2]] = small
+    return out
+
+
+def squashed(view: View, image: Tensor) -> Tensor:
+    """Both sides scaled to `side_px`."""
+    return resized(view, image, [view.side_px, view.side_px])
+
+
+def resized(view: View, image: Tensor, size: list[int]) -> Tensor:
+    """uint8 (C, H, W) scaled, antialiased, as Pillow does it: to (h, w), or to a short side."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as tv
+
+    out: Tensor = tv.resize(image, size, InterpolationMode(view.interpolation), antialias=True)
+    return out
+
+
+FIT = {"crop": cropped, "pad": padded, "squash": squashed}
+
+
+def measure(images: Images, limit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, pixels in [0, 1], over up to `limit` pictures spread evenly.
+
+    Each picture counts the same, whatever its size. A channel that never varies gets the deviation 1. Files that
+    cannot be decoded are left out. Raises DataError if that leaves none.
+    """
+    shares = []  # of the 256 values, (C, 256) a picture
+    for i in np.unique(np.linspace(0, len(images) - 1, min(limit, len(images)), dtype=np.int64)):
+        with suppress(BadPicture):
+            planes = images[int(i)].flatten(1).numpy()
+            shares.append([np.bincount(plane, minlength=256) / plane.size for plane in planes])
+    if not shares:
+        raise DataError("none of the pictures to measure can be decoded")
+    share = np.mean(shares, axis=0)
+    values = np.arange(256) / 255
+    mean = share @ values
+    std = np.sqrt(np.maximum(share @ values**2 - mean**2, 0))
+    std[std < 1e-4] = 1
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def view_for(dataset: Dataset, *, image_size: int | None = None, fit: str = "crop") -> View:
+    """The view that suits a data set.
+
+    Small pictures keep their side (mixed ones: their median short side) and all their pixels; photos become 224 pixels
+    after a short side of 256, other sizes in proportion. Mean and deviation are the known set's or measured on train.
+    """
+    small = dataset.side_px <= SMALL_SIDE_PX
+    side = image_size if image_size is not None else dataset.side_px if small else 224
+    if dataset.name in KNOWN:
+        mean, std = STATISTICS[dataset.name].mean, STATISTICS[dataset.name].std
+    else:
+        images = dataset.splits["train"].images
+        mean, std = measure(images, 5000 if isinstance(images, ArrayImages) else 256)
+    return View(
+        side_px=side,
+        fit=fit,
+        resize_px=side if small or fit != "crop" else round(side * RESIZE_FOR_224 / 224),
+        mode="L" if dataset.channels == 1 else "RGB",
+        mean=mean,
+        std=std,
+    )
