@@ -1,0 +1,122 @@
+"""Begin a training, or go on with one: from options to a session, from a run folder to a session."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from residua.data.sources import write_split
+from residua.data.view import View
+from residua.engine import Decision
+from residua.errors import DataError, Interrupted, UsageError
+from residua.job import record
+from residua.job.events import Decided, Event
+from residua.job.options import TrainOptions, check_changes, resumed, to_config
+from residua.job.plan import Plan, complete, open_view, prepare
+from residua.job.session import Session
+from residua.job.stopping import Stop, signals
+from residua.nn.arch import from_json
+from residua.train.loop import begin
+from residua.train.run import Run, check_free
+from residua.train.schedule import total_steps
+
+
+def train(options: TrainOptions) -> Iterator[Event]:
+    """Train a net as the options say, or go on with `options.resume`, and write a run folder.
+
+    Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
+    after Ctrl-C or SIGTERM, when everything is saved.
+    """
+    with signals() as stop:
+        make = new_session if options.resume is None else resumed_session
+        session, decisions = make(options, stop)
+        with session.run:
+            try:
+                yield Decided(decisions)
+                yield from session.events()
+            except KeyboardInterrupt:
+                again = f"residua train --resume {shlex.quote(str(session.run.folder))}"
+                raise Interrupted(f"stopped at once; go on from the last saved step with: {again}") from None
+
+
+def new_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decision, ...]]:
+    """A training before its first step, and a run folder that says so."""
+    if options.out is not None:
+        check_free(Path(options.out))
+    plan = prepare(options)
+    told = record.summary(plan)
+    net, batches = plan.net(), plan.batches()
+    stop.at_once = False
+    run = Run.create(options.out or free_name(plan))
+    try:
+        lines: list[str] = []
+        state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
+        session = Session(plan, run, stop, state, batches, told=lines)
+        run.write_toml("config.toml", to_config(plan.options))
+        run.write_json("environment.json", record.environment(plan.engine))
+        record.decisions(run, plan.decisions)
+        run.write_json("data_check.json", record.data_check(plan.dataset))
+        run.write_json("summary.json", told)
+        write_split(plan.dataset, run.path("split.csv"))
+        run.write_bytes("batches/step-0.png", record.png(record.sheet(batches)))
+        session.save()
+    except BaseException:
+        run.close()
+        raise
+    return session, plan.decisions
+
+
+def free_name(plan: Plan) -> str:
+    """``runs/<data>-<net>-<n>``: the first n that is not there."""
+    data = Path(plan.dataset.name).name or "data"
+    stem = f"{data}-{plan.row.name}".replace(":", "-").replace("/", "-")
+    n = 1
+    while Path("runs", f"{stem}-{n}").exists():
+        n += 1
+    return str(Path("runs", f"{stem}-{n}"))
+
+
+def resumed_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decision, ...]]:
+    """A training as it was saved, and its run folder."""
+    assert options.resume is not None
+    run = Run.open(options.resume)
+    try:
+        changed = check_changes(resumed(run.folder), options)
+        saved, told = run.load_state()
+        plan = reopened(options, saved)
+        net, batches = plan.net(), plan.batches()
+        lines: list[str] = []
+        state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
+        session = Session(plan, run, stop, state, batches, told=lines)
+        session.load(saved)
+        steps = total_steps(plan.recipe, batches.steps_per_epoch)
+        if state.step >= steps and (run.folder / "evaluation.json").exists():
+            raise UsageError(f"{run.folder} is finished: start a new run with --weights {run.folder} to go further")
+        stop.at_once = False
+        decisions = [Decision("resumed", f"step {state.step} of {steps}", told or "as it was saved", "--resume")]
+        decisions += [Decision(k, str(b), f"changed on resuming, was {a}", "") for k, (a, b) in changed.items()]
+        record.decisions(run, decisions)
+        if changed:
+            run.write_toml("config.toml", to_config(plan.options))
+    except BaseException:
+        run.close()
+        raise
+    return session, tuple(decisions)
+
+
+def reopened(options: TrainOptions, saved: dict[str, Any]) -> Plan:
+    """The plan of a run that is resumed: the same net and view, on the same data."""
+    dataset, _ = open_view(options)
+    if dataset.fingerprint != saved["data"] and not options.accept_changes:
+        raise DataError(
+            f"{options.data} is not the data that {options.resume} was begun with; --accept-changes takes it"
+        )
+    row, view = from_json(json.loads(saved["row"])), View.from_json(json.loads(saved["view"]))
+    if len(dataset.classes) != row.classes:
+        raise DataError(
+            f"{options.data} has {len(dataset.classes)} classes, {options.resume} was begun with {row.classes}"
+        )
+    plan = complete(options, dataset, view, row)
+    return replace(plan, lineage=json.loads(saved["lineage"]))

@@ -1,0 +1,141 @@
+"""What one training is asked to do: options as a value, in a run's config.toml, and compared on resuming. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from residua.data.names import check_spec
+from residua.errors import DataError, UsageError
+from residua.nn.zoo import find
+from residua.train import recipe as recipes
+from residua.train.recipe import FIELDS, RECIPES, Recipe
+from residua.words import unknown
+
+#: What does not belong to the training itself, and is not kept in config.toml.
+OUTSIDE = ("out", "resume", "accept_changes")
+#: What may differ on resuming without a word: where and how fast, not what.
+FREE = ("root", "threads", "workers", "save_every")
+#: What a begun training cannot change at all.
+FIXED = ("arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """One training. `out` is the run folder (default: ``runs/<data>-<net>-<n>``), `save_every` is in seconds.
+
+    `resume` names a run folder to go on with; `accept_changes` lets options differ from those it was begun with.
+    """
+
+    data: str = "digits"
+    arch: str = "auto"
+    recipe: Recipe = RECIPES["quick"]
+    seed: int = 0
+    out: str | None = None
+    weights: str | None = None
+    image_size: int | None = None
+    fit: str = "crop"
+    stem: str = "auto"
+    shortcut: str | None = None
+    depths: tuple[int, ...] | None = None
+    root: str | None = None
+    limit: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    memory_format: str = "auto"
+    compile: str = "auto"
+    threads: int | None = None
+    workers: int | None = None
+    save_every: float = 30.0
+    resume: str | None = None
+    accept_changes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is read. Raises UsageError or DataError."""
+        if self.arch != "auto":
+            find(self.arch)
+        if self.stem not in ("auto", "3x3", "7x7"):
+            raise unknown("stem", self.stem, ("auto", "3x3", "7x7"))
+        if self.fit not in ("crop", "pad", "squash"):
+            raise unknown("fit", self.fit, ("crop", "pad", "squash"))
+        if self.image_size is not None and not 1 <= self.image_size <= 4096:
+            raise UsageError(f"--image-size {self.image_size}: give 1 to 4096 pixels")
+        if self.limit is not None and self.limit < 2:
+            raise UsageError(f"--limit {self.limit}: give at least 2")
+        if not self.save_every >= 0:
+            raise UsageError(f"--save-every {self.save_every}: give 0 or more seconds")
+        if self.resume is None:
+            check_spec(self.data)
+
+
+def to_config(options: TrainOptions) -> dict[str, Any]:
+    """The options as config.toml holds them: words and numbers, the recipe as a table."""
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(options).items() if k not in OUTSIDE}
+    return values | {"recipe": recipes.to_json(options.recipe)}
+
+
+def from_config(values: Mapping[str, Any]) -> TrainOptions:
+    """The options that `to_config` wrote. Raises UsageError for anything else."""
+    known = [f.name for f in fields(TrainOptions)]
+    if extra := sorted(values.keys() - set(known)):
+        raise unknown("option", extra[0], known)
+    rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "recipe"}
+    try:
+        return TrainOptions(**rest, recipe=recipes.from_json(values.get("recipe", {})), resume="")
+    except TypeError as e:
+        raise UsageError(f"not the options of a training: {e}") from e
+
+
+def resumed(run: str | Path, **changes: Any) -> TrainOptions:
+    """The options to go on with a run folder: those it was begun with, changed by options or recipe fields by name.
+
+    Raises DataError if `run` is no run folder, UsageError for an unknown name.
+    """
+    from residua.train.run import read_config
+
+    try:
+        stored = replace(from_config(read_config(run)), resume=str(run))
+    except UsageError as e:
+        raise DataError(f"{run}/config.toml cannot be used: {e}") from e
+    of_recipe = {k: v for k, v in changes.items() if k in FIELDS}
+    rest = {k: v for k, v in changes.items() if k not in FIELDS}
+    known = [f.name for f in fields(TrainOptions)]
+    for name in rest:
+        if name not in known:
+            raise unknown("option", name, [*known, *FIELDS])
+    if of_recipe:
+        rest["recipe"] = recipes.from_json(of_recipe, rest.get("recipe", stored.recipe))
+    return replace(stored, **rest)
+
+
+def differences(begun: TrainOptions, now: TrainOptions) -> dict[str, tuple[Any, Any]]:
+    """The options and recipe fields that differ, as name -> (begun with, now), without the free ones."""
+    before, after = _flat(begun), _flat(now)
+    return {k: (before[k], after[k]) for k in before if k not in FREE and before[k] != after[k]}
+
+
+def _flat(options: TrainOptions) -> dict[str, Any]:
+    config = to_config(options)
+    own: dict[str, Any] = {k: v for k, v in config.items() if k != "recipe"}
+    own |= config["recipe"]
+    return own
+
+
+def check_changes(begun: TrainOptions, now: TrainOptions) -> dict[str, tuple[Any, Any]]:
+    """The differences, if they may be. Raises UsageError with the differences shown."""
+    changed = differences(begun, now)
+    shown = ", ".join(f"{k} {_word(a)} -> {_word(b)}" for k, (a, b) in changed.items())
+    if fixed := [k for k in changed if k in FIXED]:
+        raise UsageError(
+            f"{now.resume}: {', '.join(fixed)} cannot change on resuming ({shown}): "
+            f"start a new run, with --weights {now.resume} to keep what it has learned"
+        )
+    if changed and not now.accept_changes:
+        raise UsageError(f"{now.resume} was begun otherwise: {shown}; leave that out, or say --accept-changes")
+    return changed
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_word, value))
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

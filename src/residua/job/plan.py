@@ -1,0 +1,279 @@
+"""From options to everything a training needs: data, view, net, engine, recipe; each decision said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from residua.data.batches import Batches
+from residua.data.dataset import ArrayImages, Dataset
+from residua.data.sources import open_data
+from residua.data.view import SMALL_SIDE_PX, View, view_for
+from residua.engine import Decision, Engine, decide
+from residua.errors import DataError, UsageError
+from residua.job.options import TrainOptions
+from residua.nn import modelfile, names
+from residua.nn.arch import Arch, Row
+from residua.nn.resnet import Net, initialise
+from residua.nn.zoo import build, find, stem_for, with_depths
+from residua.seeds import key
+from residua.train.recipe import Recipe
+
+#: Sets whose classes a mirror image would change.
+WRITTEN = ("digits", "mnist", "svhn")
+#: The smallest share of a photo that training crops under augment = auto. (0.08, the ImageNet habit, needs long runs.)
+CROP_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a training needs; `options` and `recipe` are resolved: nothing in them is "auto"."""
+
+    options: TrainOptions
+    dataset: Dataset
+    view: View
+    row: Row
+    recipe: Recipe
+    engine: Engine
+    lineage: list[Any]
+    decisions: tuple[Decision, ...]
+    start: Mapping[str, Tensor] | None  # weights to start from, under our names
+
+    def net(self) -> Net:
+        """The net before the first step, on the CPU: a function of the seed, or the weights to start from."""
+        torch.manual_seed(key(self.options.seed, "init"))
+        net = build(self.row)
+        if self.start is not None:
+            net.load_state_dict(names.adapt(self.start, self.row))
+        elif self.recipe.zero_init:
+            initialise(net, zero_last=True)
+        return net
+
+    def batches(self) -> Batches:
+        """Training's batches."""
+        return Batches(
+            self.dataset.splits["train"],
+            self.view,
+            batch_size=self.recipe.batch_size,
+            seed=self.options.seed,
+            classes=len(self.dataset.classes),
+            augment=self.recipe.augment,
+        )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights from a file: the row they fit, and how pictures were prepared for them."""
+
+    state: Mapping[str, Tensor]
+    row: Row
+    view: Mapping[str, Any]
+    lineage: list[Any]
+
+
+def prepare(options: TrainOptions) -> Plan:
+    """The plan of a new training. Raises UsageError or DataError for whatever does not fit."""
+    trained = read_weights(options) if options.weights else None
+    dataset, view = open_view(options)
+    decisions = data_decisions(dataset, view, options)
+    if trained is not None:
+        view, decision = view_of(trained, view)
+        decisions += decision
+    row, chosen = row_for(options, dataset, view, trained)
+    return complete(options, dataset, view, row, decisions=decisions + chosen, trained=trained)
+
+
+def open_view(options: TrainOptions) -> tuple[Dataset, View]:
+    """The data and how a picture becomes a tensor."""
+    dataset = open_data(
+        options.data,
+        root=options.root,
+        seed=options.seed,
+        val_fraction=options.recipe.val_fraction,
+        limit=options.limit,
+    )
+    return dataset, view_for(dataset, image_size=options.image_size, fit=options.fit)
+
+
+def complete(
+    options: TrainOptions,
+    dataset: Dataset,
+    view: View,
+    row: Row,
+    *,
+    decisions: tuple[Decision, ...] = (),
+    trained: Trained | None = None,
+) -> Plan:
+    """The plan of a known net on known data: the engine decided, the recipe resolved."""
+    engine = decide(
+        device=options.device,
+        precision=options.precision,
+        memory_format=options.memory_format,
+        compile=options.compile,
+        threads=options.threads,
+        workers=options.workers,
+        side_px=view.side_px,
+        in_memory=isinstance(dataset.splits["train"].images, ArrayImages),
+    )
+    recipe, resolved = resolve(options.recipe, dataset, row)
+    if recipe.drop_depth:
+        if not isinstance(row, Arch):
+            raise UsageError(f"{row.name} has no units to drop: drop_depth is for residual nets")
+        row = replace(row, drop_depth=recipe.drop_depth)
+    stem = row.stem if isinstance(row, Arch) else "auto"
+    done = replace(
+        options, recipe=recipe, arch=row.name, stem=stem, shortcut=None, depths=None,
+        device=engine.device, precision=engine.precision, memory_format=engine.memory_format,
+        compile="on" if engine.compile else "off",
+    )  # fmt: skip
+    return Plan(
+        options=done, dataset=dataset, view=view, row=row, recipe=recipe, engine=engine,
+        lineage=trained.lineage if trained else [],
+        decisions=decisions + resolved + engine.decisions,
+        start=trained.state if trained else None,
+    )  # fmt: skip
+
+
+# -- data -----------------------------------------------------------------------------------------------------------
+
+
+def data_decisions(dataset: Dataset, view: View, options: TrainOptions) -> tuple[Decision, ...]:
+    """What was decided about the data and the view."""
+    told = [Decision("data", dataset.name, note, "") for note in dataset.notes]
+    if dataset.skipped:
+        why = f"they cannot be used: {dataset.skipped[0].reason}, ..."
+        told.append(Decision("skipped", f"{len(dataset.skipped)} files", why, ""))
+    if "val" not in dataset.splits:
+        why = "no image is held out (val_fraction 0), so no epoch can be chosen by its validation error"
+        told.append(Decision("keep", "the last epoch", why, "--set val_fraction=0.1"))
+    if options.image_size is None:
+        kept = dataset.same_size and view.side_px == dataset.side_px
+        why = "the images' own size" if kept else f"suits images of {dataset.side_px} px"
+        told.append(Decision("image_size", str(view.side_px), why, "--image-size"))
+    return tuple(told)
+
+
+# -- the net --------------------------------------------------------------------------------------------------------
+
+
+def row_for(
+    options: TrainOptions, dataset: Dataset, view: View, trained: Trained | None
+) -> tuple[Row, tuple[Decision, ...]]:
+    """The net to train, with the data's classes and channels, and what was decided about it."""
+    told = []
+    if trained is not None:
+        row = trained.row
+        told.append(Decision("arch", row.name, f"the net of {options.weights}", "--arch"))
+    elif options.arch == "auto":
+        small = view.side_px <= 64
+        row = find("cifar_resnet20" if small else "resnet18")
+        row = shaped(row, options)
+        why = f"images of {view.side_px} px are {'small' if small else 'large'}"
+        told.append(Decision("arch", row.name, why, "--arch"))
+    else:
+        row = shaped(find(options.arch), options)
+    if isinstance(row, Arch) and trained is None:
+        row, stems = stemmed(row, options, view)
+        told += stems
+    elif options.stem != "auto" and trained is None:
+        raise UsageError(f"{row.name} has no stem to choose: leave --stem out")
+    return replace(row, classes=len(dataset.classes), channels=view.channels), tuple(told)
+
+
+def shaped(row: Row, options: TrainOptions) -> Row:
+    """The row with the shortcuts and depths asked for, under a name that says so."""
+    if options.shortcut:
+        if options.shortcut == "none":
+            row = find(f"plain_{row.name}") if isinstance(row, Arch) and row.shortcut != "none" else row
+        else:
+            base, colon, depths = row.name.partition(":")
+            row = find(f"{base}_{options.shortcut}{colon}{depths}")
+    return with_depths(row, options.depths) if options.depths else row
+
+
+def stemmed(row: Arch, options: TrainOptions, view: View) -> tuple[Arch, list[Decision]]:
+    """The row with the stem asked for, or the one that suits the images."""
+    if options.stem != "auto":
+        return replace(row, stem=options.stem), []
+    if row.stem == "3x3" or stem_for(view.side_px) == row.stem:
+        return row, []
+    stem = stem_for(view.side_px)
+    why = f"{row.name}'s {row.stem} stem would leave little of images of {view.side_px} px"
+    return replace(row, stem=stem), [Decision("stem", stem, why, "--stem")]
+
+
+# -- weights to start from ------------------------------------------------------------------------------------------
+
+
+def read_weights(options: TrainOptions) -> Trained:
+    """The weights to start from: of our model file or run folder, or of someone's checkpoint for `options.arch`."""
+    assert options.weights
+    path = Path(options.weights)
+    path = path / "model.safetensors" if path.is_dir() else path
+    made_to_order = [f"--{k}" for k in ("shortcut", "depths") if getattr(options, k)]
+    if made_to_order:
+        raise UsageError(f"--weights brings its own net: leave {' and '.join(made_to_order)} out, or name it by --arch")
+    try:
+        net, header = modelfile.load(path)
+    except DataError:
+        if options.arch == "auto" or not path.is_file():
+            raise  # it says what the file is
+        return adopted(path, find(options.arch), options)
+    if options.arch not in ("auto", header.row.name):
+        raise UsageError(f"{path} is a {header.row.name}, not a {options.arch}: leave --arch out")
+    lineage = [*header.lineage, {"from": path.name, "data": dict(header.data)}]
+    return Trained(net.state_dict(), header.row, header.view, lineage)
+
+
+def adopted(path: Path, row: Row, options: TrainOptions) -> Trained:
+    """Someone's checkpoint under our names."""
+    if isinstance(row, Arch) and options.stem != "auto":
+        row = replace(row, stem=options.stem)
+    state, row, layout = names.adopt(names.read_checkpoint(path), row, str(path))
+    if layout == "residua" and path.suffix == ".safetensors":
+        raise DataError(f"{path} is a damaged Residua model file: copy or train it again")
+    return Trained(state, row, names.view(layout, row), [{"from": path.name, "layout": layout}])
+
+
+def view_of(trained: Trained, view: View) -> tuple[View, tuple[Decision, ...]]:
+    """The view with the mean and deviation that the weights were trained with, where the channels agree."""
+    theirs = View.from_json(trained.view)
+    if theirs.mode != view.mode:
+        why = "the images have other channels than the weights; the stem is adapted"
+        return view, (Decision("normalise", view.mode, why, ""),)
+    why = "as the weights were trained"
+    shown = ", ".join(f"{m:.3g}" for m in theirs.mean)
+    return replace(view, mean=theirs.mean, std=theirs.std), (Decision("normalise", f"mean {shown}", why, ""),)
+
+
+# -- the recipe -----------------------------------------------------------------------------------------------------
+
+
+def resolve(recipe: Recipe, dataset: Dataset, row: Row) -> tuple[Recipe, tuple[Decision, ...]]:
+    """The recipe with what it leaves to the data and the net, and what was decided. Raises UsageError."""
+    told = []
+    if "auto" in recipe.augment:
+        words, why = augment_for(dataset)
+        augment = tuple(w for word in recipe.augment for w in (words if word == "auto" else (word,)))
+        recipe = replace(recipe, augment=augment)
+        told.append(Decision("augment", ",".join(augment), why, f"--set augment={','.join(augment)}"))
+    if recipe.warmup_until_error is not None and row.layers < recipe.warmup_from_layers:
+        why = f"{row.name} has {row.layers} layers; from {recipe.warmup_from_layers} on they need it"
+        told.append(Decision("warm-up", "none", why, "--set warmup_from_layers=0"))
+        recipe = replace(recipe, warmup_until_error=None)
+    if recipe.schedule == "plateau" and "val" not in dataset.splits:
+        raise UsageError(f"recipe {recipe.name}: a plateau is seen on held-out images: --set val_fraction=0.1")
+    return recipe, tuple(told)
+
+
+def augment_for(dataset: Dataset) -> tuple[tuple[str, ...], str]:
+    """The augmentations that suit a data set, and why."""
+    if not dataset.same_size or dataset.side_px > SMALL_SIDE_PX:
+        return (f"random-resized-crop:{CROP_SHARE}", "flip"), "suits photos"
+    crop = f"pad-crop:{max(1, dataset.side_px // 8)}"
+    if dataset.name in WRITTEN:
+        return (crop,), f"an eighth of {dataset.side_px} px; no flip: a mirrored digit is another sign"
+    return (crop, "flip"), f"an eighth of {dataset.side_px} px, and mirror images"

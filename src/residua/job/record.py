@@ -1,0 +1,164 @@
+"""What a run folder keeps beside numbers: the machine, the data check, the first batches, the best and worst images."""
+
+import io
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from residua.data.batches import Batches
+from residua.data.dataset import Dataset, Split
+from residua.engine import Decision, Engine
+from residua.evaluate import Evaluation
+from residua.job.plan import Plan
+from residua.nn.arch import to_json
+from residua.nn.cost import cost
+from residua.train import recipe as recipes
+from residua.train.run import Run
+
+WORST, BEST, THUMB_PX = 16, 8, 96
+#: The contact sheet: this many batches, each in this many rows of this many images.
+SHEET = (3, 2, 12)
+CELL_PX, GAP_PX = 64, 4
+
+
+def environment(engine: Engine) -> dict[str, Any]:
+    """Machine and versions."""
+    libraries = ("residua", "torch", "torchvision", "numpy", "pillow", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in libraries},
+        "system": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(engine.device) if engine.kind == "cuda" else None,
+        "engine": engine.describe(),
+    }
+
+
+def processor() -> str:
+    """The CPU's name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def command() -> str:
+    """What was typed, as far as it is known."""
+    typed = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv and sys.argv[0] else []
+    return shlex.join(["residua", *typed[1:]]) if typed and typed[0] in ("residua", "__main__.py") else ""
+
+
+def data_check(dataset: Dataset) -> dict[str, Any]:
+    """What the data are: images of each class in each split, and what was left out, with the reason."""
+    splits = {
+        name: dict(
+            zip(dataset.classes, np.bincount(split.labels, minlength=len(dataset.classes)).tolist(), strict=True)
+        )
+        for name, split in dataset.splits.items()
+    }
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "channels": dataset.channels,
+        "side_px": dataset.side_px,
+        "splits": splits,
+        "skipped": [{"path": s.path, "reason": s.reason} for s in dataset.skipped],
+        "notes": list(dataset.notes),
+    }
+
+
+def decisions(run: Run, made: Iterable[Decision]) -> None:
+    """Add to decisions.json."""
+    file = run.path("decisions.json")
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    run.write_json("decisions.json", [*earlier, *map(asdict, made)])
+
+
+def png(image: Image.Image) -> bytes:
+    """The picture as PNG."""
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def as_image(pixels: Tensor) -> Image.Image:
+    """uint8 (1 or 3, H, W) as a picture."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def sheet(batches: Batches) -> Image.Image:
+    """The first augmented batches as one contact sheet on a clear ground; a wider gap parts the batches."""
+    count, rows, columns = SHEET
+    shown = [batches.pictures(step)[: rows * columns] for step in range(count)]
+    side = shown[0].shape[-1]
+    cell = side * max(1, CELL_PX // side) if side < CELL_PX else min(side, 2 * CELL_PX)
+    pitch = cell + GAP_PX
+    heights = [-(-len(pictures) // columns) * pitch for pictures in shown]
+    width = min(columns, max(map(len, shown))) * pitch - GAP_PX
+    page = Image.new("RGBA", (width, sum(heights) + (count - 1) * 2 * GAP_PX - GAP_PX), (0, 0, 0, 0))
+    top = 0
+    for pictures, height in zip(shown, heights, strict=True):
+        for i, pixels in enumerate(pictures):
+            how = Image.Resampling.NEAREST if cell > side else Image.Resampling.LANCZOS
+            image = as_image(pixels).resize((cell, cell), how)
+            page.paste(image, (i % columns * pitch, top + i // columns * pitch))
+        top += height + 2 * GAP_PX
+    return page
+
+
+def gallery(run: Run, split: Split, evaluation: Evaluation, classes: tuple[str, ...]) -> None:
+    """The images with the highest and lowest loss: gallery.json and a thumbnail each."""
+    order = np.argsort(-np.nan_to_num(evaluation.losses, nan=np.inf), kind="stable")
+    chosen = [("worst", i) for i in order[:WORST]] + [("best", i) for i in order[::-1][:BEST]]
+    rows = []
+    for n, (kind, i) in enumerate(chosen):
+        file = f"gallery/{kind}-{n if kind == 'worst' else n - min(WORST, len(order)):02}.png"
+        sample = int(evaluation.index[i])
+        image = as_image(split.images[sample])
+        image.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.LANCZOS)
+        run.write_bytes(file, png(image))
+        rows.append(
+            {
+                "kind": kind,
+                "file": file,
+                "name": split.names[sample],
+                "truth": classes[int(evaluation.labels[i])],
+                "prediction": classes[int(evaluation.top5[i][0])],
+                "probability": float(evaluation.top5_probability[i][0]),
+                "loss": float(evaluation.losses[i]),
+            }
+        )
+    run.write_json("gallery.json", rows)
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """What is trained on what, for the report."""
+    price = cost(plan.row, plan.view.side_px)
+    return {
+        "data": {"name": plan.dataset.name, "spec": plan.options.data},
+        "arch": to_json(plan.row),
+        "layers": plan.row.layers,
+        "params": price.params,
+        "macs": price.macs,
+        "view": plan.view.to_json(),
+        "recipe": recipes.to_json(plan.recipe),
+        "seed": plan.options.seed,
+        "command": command(),
+    }

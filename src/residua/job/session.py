@@ -1,0 +1,259 @@
+"""A training under way: fit and evaluate in turn, keep the best, save, stop when asked, test once."""
+
+import copy
+import json
+import math
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from residua.data.batches import Batches, in_order
+from residua.data.dataset import Split
+from residua.engine import Decision
+from residua.errors import Interrupted
+from residua.evaluate import Evaluation, evaluate, per_class_csv, predictions_csv
+from residua.job import record
+from residua.job.events import Decided, Event, Finished, Started, Tested, Validated
+from residua.job.plan import Plan
+from residua.job.stopping import Stop, Stopped
+from residua.nn import modelfile
+from residua.nn.arch import to_json
+from residua.train import recipe as recipes
+from residua.train.loop import Epoch, State, Step, fit
+from residua.train.run import Run
+from residua.train.schedule import remember, total_steps
+
+#: Rows of metrics.jsonl for the steps of one epoch, at most.
+ROWS_PER_EPOCH = 20
+#: Images to one pass of an evaluation, at most.
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch to keep so far. Without held-out images: the last."""
+
+    epoch: int
+    n: int = 0
+    wrong: int = 0
+    top1_error: float = math.nan
+    loss: float = math.nan
+
+
+@dataclass
+class Session:
+    """A training under way: the plan, the state, and what is kept beside it."""
+
+    plan: Plan
+    run: Run
+    stop: Stop
+    state: State
+    batches: Batches
+    best: Best | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of `best`
+    pending: Epoch | None = None  # an epoch that is trained and not yet validated
+    before: float = 0.0  # seconds of earlier sessions
+    began: float = field(default_factory=time.perf_counter)
+    saved: float = field(default_factory=time.perf_counter)
+    seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
+    told: list[str] = field(default_factory=list)  # by the engine, later
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return self.before + time.perf_counter() - self.began
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.plan.dataset.classes
+
+    def events(self) -> Iterator[Event]:
+        """Train from where the state is to the end, then test."""
+        yield self.started()
+        if self.pending is not None:
+            yield from self.validate(self.pending)
+        per_epoch = self.batches.steps_per_epoch
+        rarely = max(1, per_epoch // ROWS_PER_EPOCH)
+        every = 1 if self.plan.engine.kind == "cpu" else rarely
+        steps = total_steps(self.plan.recipe, per_epoch)
+        for event in fit(self.state, self.batches, self.plan.recipe, self.plan.engine, every=every):
+            if isinstance(event, Step):
+                if event.step % rarely == 0 or event.step in (1, steps):
+                    self.run.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
+                yield event
+                if event.step % per_epoch == 0 or event.step == steps:
+                    continue  # its epoch follows at once
+            else:
+                yield event
+                yield from self.validate(event)
+            yield from self.say()
+            if self.stop.asked:
+                self.interrupted()
+            if time.perf_counter() - self.saved >= self.plan.options.save_every:
+                self.save()
+        self.save()
+        yield from self.test()
+
+    def started(self) -> Started:
+        """What begins."""
+        plan, per_epoch = self.plan, self.batches.steps_per_epoch
+        steps = total_steps(plan.recipe, per_epoch)
+        return Started(
+            run=self.run.folder,
+            arch=plan.row.name,
+            data=plan.dataset.name,
+            classes=len(self.classes),
+            images={name: len(split) for name, split in plan.dataset.splits.items()},
+            params=sum(p.numel() for p in self.state.net.parameters()),
+            layers=plan.row.layers,
+            side_px=plan.view.side_px,
+            step=self.state.step,
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            epochs=math.ceil(steps / per_epoch),
+        )
+
+    def say(self) -> Iterator[Decided]:
+        """What the engine had to decide since."""
+        if self.told:
+            decided = (Decision("compile", "off", self.told.pop(), "--compile off"),)
+            record.decisions(self.run, decided)
+            yield Decided(decided)
+
+    def evaluated(self, net: nn.Module, split: Split) -> Evaluation:
+        """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
+        size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
+        batches = in_order(split, self.plan.view, size, self.plan.engine.workers)
+        try:
+            return evaluate(net, self.stop.between(batches), self.classes, self.plan.engine)
+        except Stopped:
+            self.interrupted()
+
+    def validate(self, epoch: Epoch) -> Iterator[Validated]:
+        """Evaluate the held-out images after an epoch, keep the weights if they are the best, write the row."""
+        self.pending = epoch
+        split, net = self.plan.dataset.splits.get("val"), self.state.ema.net
+        row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]}
+        if split is None:
+            self.keep(Best(epoch.epoch))
+            self.close(epoch, row)
+            return
+        found = self.evaluated(net, split)
+        error, loss = found.top1_error, found.loss
+        candidate = Best(epoch.epoch, found.n, found.wrong, error, loss)
+        if best := better(candidate, self.best):
+            self.keep(candidate)
+        self.state.memory = remember(self.plan.recipe, self.state.memory, step=epoch.step, val_error=error)
+        self.close(epoch, row | {"val_loss": loss, "val_error": error})
+        yield Validated(epoch.epoch, found, best)
+
+    def close(self, epoch: Epoch, row: dict[str, Any]) -> None:
+        """The epoch is done."""
+        self.run.log(row)
+        self.pending = None
+        self.seen = (self.seen[0] + epoch.images_per_second * epoch.seconds, self.seen[1] + epoch.seconds)
+
+    def keep(self, best: Best) -> None:
+        """The present weights are the ones to keep."""
+        self.best = best
+        self.kept = {k: v.detach().cpu().clone() for k, v in self.state.ema.net.state_dict().items()}
+        self.write_model(self.state.ema.net)
+
+    def write_model(self, net: nn.Module, test: Evaluation | None = None) -> None:
+        """model.safetensors, with all that is needed to use it."""
+        plan, best = self.plan, self.best
+        metrics: dict[str, Any] = {}
+        if best is not None and best.n:
+            metrics["val"] = {"n": best.n, "wrong": best.wrong, "top1_error": best.top1_error, "epoch": best.epoch}
+        if test is not None:
+            metrics["test"] = {k: getattr(test, k) for k in ("n", "wrong", "top1_error", "top5_error")}
+        header = modelfile.Header(
+            row=plan.row,
+            classes=self.classes,
+            view=plan.view.to_json(),
+            recipe=recipes.to_json(plan.recipe),
+            metrics=metrics,
+            lineage=plan.lineage,
+            data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint},
+        )
+        modelfile.save(self.run.path("model.safetensors"), net, header, overwrite=True)
+
+    # -- saving, stopping -------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Everything that going on needs."""
+        self.run.save_state(
+            {
+                "train": self.state.state_dict(),
+                "best": None if self.best is None else asdict(self.best),
+                "kept": self.kept,
+                "pending": None if self.pending is None else asdict(self.pending),
+                "seconds": self.seconds,
+                "seen": list(self.seen),
+                "row": json.dumps(to_json(self.plan.row)),
+                "view": json.dumps(self.plan.view.to_json()),
+                "lineage": json.dumps(self.plan.lineage),
+                "data": self.plan.dataset.fingerprint,
+            }
+        )
+        self.saved = time.perf_counter()
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take up what `save` kept; rows and weights of a later time that was lost go away."""
+        self.state.load_state_dict(saved["train"])
+        self.best = None if saved["best"] is None else Best(**saved["best"])
+        self.kept = saved["kept"]
+        self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
+        self.before, self.seen = saved["seconds"], tuple(saved["seen"])
+        self.run.forget_after(self.state.step)
+        if self.kept:
+            self.write_model(self.kept_net())
+
+    def interrupted(self) -> NoReturn:
+        """Save and leave."""
+        self.save()
+        step, steps = self.state.step, total_steps(self.plan.recipe, self.batches.steps_per_epoch)
+        again = f"residua train --resume {shlex.quote(str(self.run.folder))}"
+        raise Interrupted(f"stopped at step {step} of {steps}, saved; go on with: {again}")
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def kept_net(self) -> nn.Module:
+        """A net with the weights that are kept; the one in training stays as it is."""
+        net = copy.deepcopy(self.state.ema.net)
+        if self.kept:
+            net.load_state_dict(self.kept)
+        return net
+
+    def test(self) -> Iterator[Tested | Finished]:
+        """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
+        run, split, net = self.run, self.plan.dataset.splits.get("test"), self.kept_net()
+        run.write_metrics_csv()
+        evaluation = None if split is None else self.evaluated(net, split)
+        self.write_model(net, evaluation)
+        rate = self.seen[0] / self.seen[1] if self.seen[1] else None
+        chosen = self.best.epoch if self.best is not None else None
+        run.write_json(
+            "summary.json",
+            record.summary(self.plan)
+            | {"seconds": self.seconds, "train_images_per_second": rate, "best_epoch": chosen},
+        )
+        if evaluation is not None and split is not None:
+            predictions_csv(evaluation, split.names, run.path("predictions.csv"))
+            per_class_csv(evaluation, run.path("per_class.csv"))
+            record.gallery(run, split, evaluation, self.classes)
+            run.write_json("evaluation.json", evaluation.to_json() | {"confusion": evaluation.confusion.tolist()})
+            yield Tested(evaluation)
+        yield Finished(run.folder, self.seconds)
+
+
+def better(found: Best, best: Best | None) -> bool:
+    """Whether to keep what was found: a lower error, then a lower loss, then the later epoch. NaN never wins."""
+    if not math.isfinite(found.loss):
+        return False
+    return best is None or (found.top1_error, found.loss) <= (best.top1_error, best.loss)

@@ -1,0 +1,207 @@
+"""The training loop: a generator that trains and says how it goes; whoever iterates logs, validates, saves, stops."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from residua.data.batches import Batches
+from residua.engine import Engine
+from residua.errors import NumericError
+from residua.seeds import key
+from residua.train.optimise import Ema, optimiser, set_lr
+from residua.train.recipe import Recipe
+from residua.train.schedule import Memory, lr_at, remember, total_steps, warming
+
+#: Weights of GoogLeNet's losses: the net's own, its auxiliary heads' (Szegedy et al. 2014, sec. 5).
+HEADS = (1.0, 0.3, 0.3)
+#: Binary cross-entropy takes a class as present where mixing left it more than this (timm's A3: bce_target_thresh).
+PRESENT = 0.2
+
+
+@dataclass
+class State:
+    """All that training changes. `ema.net` is what to evaluate and keep: the net itself unless weights are averaged.
+
+    `epoch` holds the sums of the unfinished epoch: loss, wrong, images; `seconds` its time.
+    """
+
+    net: nn.Module
+    optimiser: Optimizer
+    ema: Ema
+    scaler: torch.amp.GradScaler
+    epoch: Tensor
+    step: int = 0
+    memory: Memory = field(default_factory=Memory)
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, words and numbers: loads with ``weights_only=True``."""
+        return {
+            "net": self.net.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "ema": self.ema.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "memory": asdict(self.memory),
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave, in this net's memory format."""
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for p, kept in self.optimiser.state.items():  # fused kernels need the layout of the parameter
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.shape == p.shape:
+                    kept[name] = torch.empty_like(p, dtype=value.dtype).copy_(value)
+        self.ema.load_state_dict(state["ema"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch.copy_(state["epoch"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.memory = Memory(**state["memory"])
+
+
+def begin(net: nn.Module, recipe: Recipe, engine: Engine) -> State:
+    """The state before the first step, of a net that the engine has placed."""
+    sums = torch.zeros(3, dtype=torch.float32 if engine.kind == "mps" else torch.float64, device=engine.device)
+    return State(net, optimiser(net, recipe), Ema(net, recipe.ema), engine.scaler(), sums)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step done. `step` counts from 1, `epoch` is how far the data have been seen, `error` is this batch's."""
+
+    step: int
+    epoch: float
+    lr: float
+    loss: float
+    error: float
+    images: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the data done: means over its images; `seconds` without what listeners took."""
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_error: float
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    state: State, batches: Batches, recipe: Recipe, engine: Engine, *, stop: int | None = None, every: int = 1
+) -> Iterator[Step | Epoch]:
+    """Train from `state.step` to the recipe's end, or to `stop`.
+
+    Between yields the state is whole: it may be saved, evaluated, or left. The numbers are read from the device at
+    every `every`-th step only, and at the end of an epoch. Raises NumericError if the loss is not finite.
+    """
+    per_epoch = batches.steps_per_epoch
+    steps = total_steps(recipe, per_epoch)
+    stop = steps if stop is None else min(stop, steps)
+    state.net.train()
+    losses: list[tuple[float, Tensor]] = []  # since the last reading: learning rate, (loss, wrong, images)
+    clock = time.perf_counter()
+    for step, batch in enumerate(batches.stream(state.step, stop, engine.workers), state.step):
+        lr = lr_at(recipe, step, steps=steps, steps_per_epoch=per_epoch, memory=state.memory)
+        torch.manual_seed(key(batches.seed, "step", step))  # dropout and stochastic depth: functions of (seed, step)
+        sums = take_step(state, engine.move(batch.images), engine.move(batch.targets), lr, recipe, engine)
+        losses.append((lr, sums))
+        state.epoch += sums
+        state.step = step + 1
+        ends = state.step % per_epoch == 0 or state.step == steps
+        if not (ends or state.step % every == 0 or state.step == stop or warming(recipe, state.memory)):
+            continue
+        done = _read(losses, state.step, state.step / per_epoch)
+        losses = []
+        state.memory = remember(recipe, state.memory, step=step, train_error=done.error)
+        state.seconds += time.perf_counter() - clock
+        epoch = _close(state, math.ceil(state.step / per_epoch)) if ends else None
+        yield done
+        if epoch is not None:
+            yield epoch
+        clock = time.perf_counter()
+
+
+def take_step(state: State, images: Tensor, targets: Tensor, lr: float, recipe: Recipe, engine: Engine) -> Tensor:
+    """One step of the optimiser on a batch (N, C, S, S), slice by slice; gives (loss * N, wrong, N)."""
+    sums = torch.zeros_like(state.epoch)
+    set_lr(state.optimiser, lr)
+    state.optimiser.zero_grad(set_to_none=True)
+    for x, y in slices(images, targets, recipe):
+        with engine.autocast():
+            outputs = state.net(x)
+        loss = loss_of(outputs, y, recipe)
+        torch.autograd.backward(state.scaler.scale(loss * (len(x) / len(images))))
+        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+        truth = y if y.ndim == 1 else y.argmax(1)
+        wrong = (logits.detach().argmax(1) != truth).sum()
+        sums += torch.stack([loss.detach() * len(x), wrong, torch.full_like(wrong, len(x))]).to(sums.dtype)
+    if recipe.clip_norm is not None:
+        state.scaler.unscale_(state.optimiser)
+        nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip_norm)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    state.ema.update(state.net)
+    return sums
+
+
+def slices(images: Tensor, targets: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batch in the recipe's slices, none smaller than those of a full batch."""
+    n = max(1, len(images) // (recipe.batch_size // recipe.accumulate))
+    return zip(images.tensor_split(n), targets.tensor_split(n), strict=True)
+
+
+def loss_of(outputs: Tensor | tuple[Tensor, ...], targets: Tensor, recipe: Recipe) -> Tensor:
+    """The loss in fp32: logits (N, K), or a tuple with those of auxiliary heads behind; targets (N,) or (N, K)."""
+    if isinstance(outputs, tuple):
+        parts = [w * loss_of(o, targets, recipe) for w, o in zip(HEADS, outputs, strict=True)]
+        return torch.stack(parts).sum()
+    logits = outputs.float()
+    if recipe.loss == "cross-entropy":
+        return functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    if targets.ndim == 1:
+        targets = functional.one_hot(targets, logits.shape[1])
+    smooth = recipe.label_smoothing
+    present = (targets > PRESENT).to(logits.dtype) * (1 - smooth) + smooth / logits.shape[1]
+    return functional.binary_cross_entropy_with_logits(logits, present)
+
+
+def _read(losses: list[tuple[float, Tensor]], step: int, epoch: float) -> Step:
+    """The last of these steps; raises NumericError at the first whose loss is not finite."""
+    rows = torch.stack([sums for _, sums in losses]).tolist()
+    for back, ((lr, _), (loss, _, n)) in enumerate(zip(losses, rows, strict=True), 1 - len(rows)):
+        if not math.isfinite(loss):
+            raise NumericError(
+                f"the loss is {loss / n:g} at step {step + back} (lr {lr:g}): "
+                f"try a lower rate (--set lr={lr / 10:.1g}), --set clip_norm=1, or --precision fp32"
+            )
+    loss, wrong, n = rows[-1]
+    return Step(step=step, epoch=epoch, lr=losses[-1][0], loss=loss / n, error=wrong / n, images=int(n))
+
+
+def _close(state: State, epoch: int) -> Epoch:
+    """The epoch's means; its sums begin anew."""
+    loss, wrong, n = state.epoch.tolist()
+    seconds = state.seconds
+    state.epoch.zero_()
+    state.seconds = 0.0
+    return Epoch(
+        epoch=epoch,
+        step=state.step,
+        train_loss=loss / n,
+        train_error=wrong / n,
+        seconds=seconds,
+        images_per_second=n / max(seconds, 1e-9),
+    )

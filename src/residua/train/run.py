@@ -1,0 +1,272 @@
+"""The run folder: created once, written whole or not at all, by one writer, and read again to go on.
+
+``state/last.pt`` and ``state/previous.pt`` are two generations of the training state, each with a digest of its own
+contents; both load with ``torch.load(weights_only=True)``.
+"""
+
+import hashlib
+import io
+import json
+import os
+import struct
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from residua import files
+from residua.errors import DataError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two writers are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+#: Run folders that this process writes (a POSIX lock does not keep a process from itself).
+_WRITING: set[Path] = set()
+
+
+class Run:
+    """A run folder that this process alone writes, until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock of a folder that exists. Use `create` or `open`."""
+        self.folder = folder
+        self._lock = _lock(folder)
+
+    @classmethod
+    def create(cls, path: str | Path) -> Self:
+        """A new run folder. Raises DataError if there is something in it."""
+        folder = Path(path)
+        check_free(folder)
+        _writing(folder, lambda: (folder / "state").mkdir(parents=True, exist_ok=True))
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The run folder at `path`, to go on with. Raises DataError if it is none or another process writes it."""
+        folder = Path(path)
+        if not (folder / "config.toml").is_file():
+            hint = "give the run's folder, not a file" if folder.is_file() else "no config.toml in it"
+            raise DataError(f"{folder} is not a run folder: {hint}")
+        _writing(folder, lambda: (folder / "state").mkdir(exist_ok=True))
+        return cls(folder)
+
+    def close(self) -> None:
+        """Let another writer in."""
+        if self._lock is not None:
+            _unlock(self.folder, self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """The run."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close."""
+        self.close()
+
+    def path(self, name: str) -> Path:
+        """Where the file `name` of this run is; its folder is made."""
+        path = self.folder / name
+        _writing(path, lambda: path.parent.mkdir(parents=True, exist_ok=True))
+        return path
+
+    # -- whole files ------------------------------------------------------------------------------------------------
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """The file `name`, whole or not at all."""
+        files.write(self.path(name), content)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A JSON file for people and programs; numbers that are not finite become null."""
+        self.write_bytes(name, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def write_toml(self, name: str, value: Mapping[str, Any]) -> None:
+        """A TOML file of words, numbers, lists and one level of tables; None is left out."""
+        self.write_bytes(name, to_toml(value).encode())
+
+    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A CSV file with a header."""
+        files.write_csv(self.path(name), columns, rows)
+
+    # -- metrics: one object a line ---------------------------------------------------------------------------------
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl."""
+        path = self.path("metrics.jsonl")
+
+        def append() -> None:
+            with path.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+
+        _writing(path, append)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every whole row of metrics.jsonl."""
+        return read_metrics(self.folder)
+
+    def forget_after(self, step: int) -> None:
+        """Take the rows after `step` away, and a last one that was cut off: they will be written again."""
+        rows = [row for row in self.metrics() if row.get("step", 0) <= step]
+        self.write_bytes("metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+
+    def write_metrics_csv(self) -> None:
+        """metrics.csv: the epochs of metrics.jsonl as a table."""
+        rows = [{k: v for k, v in row.items() if k != "event"} for row in self.metrics() if row.get("event") == "epoch"]
+        columns = list(dict.fromkeys(k for row in rows for k in row))
+        self.write_csv("metrics.csv", columns, [[row.get(c) for c in columns] for row in rows])
+
+    # -- the state of training --------------------------------------------------------------------------------------
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Keep `state` (tensors, words, numbers) as the last; the one before becomes the previous."""
+        content = io.BytesIO()
+        torch.save({"sha256": digest(state), "state": dict(state)}, content)
+        last = self.path("state/last.pt")
+
+        def rotate() -> None:
+            if last.exists():
+                os.replace(last, last.with_name("previous.pt"))
+
+        with files.replacing(last, before=rotate) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def load_state(self) -> tuple[dict[str, Any], str | None]:
+        """The newest whole state, and one line to say if that is not the last one. Raises DataError without any."""
+        told = None
+        for name in ("last.pt", "previous.pt"):
+            path = self.folder / "state" / name
+            if not path.exists():
+                continue
+            state = read_state(path)
+            if state is not None:
+                return state, told
+            told = f"{path} is damaged: going on from the state before it"
+        raise DataError(f"{self.folder}: no whole state to resume from" + (f" ({path} is damaged)" if told else ""))
+
+
+def check_free(folder: Path) -> None:
+    """Raise DataError where a run would overwrite something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists: runs are never overwritten; choose another --out, or --resume {folder}")
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """The options that a run folder was made with. Raises DataError."""
+    file = Path(path) / "config.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Every whole row of a run's metrics.jsonl; a line that was cut off is left out."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """The state in a file; None unless it is whole."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        whole = kept["sha256"] == digest(kept["state"])
+    except Exception:  # torch raises whatever the damage leads to
+        return None
+    return kept["state"] if whole else None
+
+
+def digest(value: Any) -> str:
+    """sha256 over the kinds, names and bytes of a nest of dicts, lists, tensors, words and numbers."""
+    h = hashlib.sha256()
+
+    def add(v: Any) -> None:
+        if isinstance(v, Tensor):
+            h.update(f"tensor {v.dtype} {tuple(v.shape)}".encode())
+            h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(v, Mapping):
+            h.update(f"dict {len(v)}".encode())
+            for k, inner in v.items():
+                add(k)
+                add(inner)
+        elif isinstance(v, list | tuple):
+            h.update(f"list {len(v)}".encode())
+            for inner in v:
+                add(inner)
+        elif isinstance(v, float):
+            h.update(b"float" + struct.pack("<d", v))
+        else:
+            h.update(f"{type(v).__name__} {v!r}".encode())
+
+    add(value)
+    return h.hexdigest()
+
+
+def to_toml(value: Mapping[str, Any]) -> str:
+    """TOML of words, numbers, lists and one level of tables; None is left out."""
+    lines = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None and not isinstance(v, Mapping)]
+    for name, table in value.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in table.items() if v is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(v: Any) -> str:
+    if isinstance(v, bool):
+        return "true" if v else "false"
+    if isinstance(v, list | tuple):
+        return "[" + ", ".join(map(_toml, v)) + "]"
+    # JSON's strings are TOML's, but for the character 127
+    return json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(v, str) else repr(v)
+
+
+def _finite(v: Any) -> Any:
+    """The value without NaN and infinity, which JSON does not know: null in their place."""
+    if isinstance(v, float):
+        return v if v - v == 0 else None
+    if isinstance(v, Mapping):
+        return {k: _finite(inner) for k, inner in v.items()}
+    return [_finite(inner) for inner in v] if isinstance(v, list | tuple) else v
+
+
+def _writing(path: Path, act: Callable[[], object]) -> None:
+    try:
+        act()
+    except OSError as e:
+        raise DataError(f"cannot write {path}: {e.strerror or e}; free some space or choose another --out") from e
+
+
+def _lock(folder: Path) -> int | None:
+    """The lock on a folder; it vanishes with the process, so a dead one's is simply taken over. Raises UsageError."""
+    real = folder.resolve()
+    if real in _WRITING:
+        raise UsageError(f"{folder} is being written by this process already")
+    try:
+        descriptor = os.open(folder / "state" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as e:
+        raise DataError(f"cannot write {folder}: {e.strerror}") from e
+    if fcntl is not None:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise UsageError(f"{folder} is being written by process {owner}: wait for it, or stop it first") from e
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    _WRITING.add(real)
+    return descriptor
+
+
+def _unlock(folder: Path, descriptor: int) -> None:
+    _WRITING.discard(folder.resolve())
+    os.close(descriptor)
