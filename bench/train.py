@@ -31,8 +31,8 @@ from residua.engine import Engine, decide
 from residua.job.record import processor
 from residua.nn.modelfile import versions
 from residua.nn.zoo import build
-from residua.train.loop import begin, fit
-from residua.train.recipe import recipe
+from residua.training.loop import begin, fit
+from residua.training.recipe import recipe
 
 CIFAR10 = STATISTICS["cifar10"]
 AUGMENT = ("pad-crop:4", "flip")

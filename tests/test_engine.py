@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from residua.engine import CPU_BF16_FROM_PX, Decision, Engine, Facts, decide, facts
+from residua.engine import CPU_BF16_FROM_PX, CPU_THREADS_FROM_PX, Decision, Engine, Facts, decide, facts
 from residua.errors import UsageError
 
 PLAIN = Facts(cpu_bf16=False, cores=4, threads=3)
@@ -72,6 +72,13 @@ def test_readers_are_for_files_only():
     assert decide(side_px=32, in_memory=True, machine=NEW).workers == 0
     assert decide(side_px=32, in_memory=False, machine=NEW).workers == NEW.cores
     assert decide(side_px=32, in_memory=False, machine=NEW, workers=0).workers == 0
+
+
+def test_one_thread_trains_on_tiny_images_unless_asked_otherwise():
+    assert decide(side_px=CPU_THREADS_FROM_PX - 1, in_memory=True, machine=NEW).threads == 1
+    assert decide(side_px=CPU_THREADS_FROM_PX, in_memory=True, machine=NEW).threads == NEW.threads
+    assert decide(side_px=8, in_memory=True, machine=NEW, threads=2).threads == 2
+    assert decide(side_px=8, in_memory=True, machine=GPU).threads == GPU.threads
 
 
 def test_this_machine_can_be_decided_for():

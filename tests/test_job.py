@@ -25,9 +25,9 @@ from residua.job.plan import augment_for, resolve, row_for
 from residua.job.session import Best, better
 from residua.nn import modelfile, names
 from residua.nn.zoo import build, find
-from residua.train.loop import Epoch, Step
-from residua.train.recipe import RECIPES, recipe
-from residua.train.run import Run
+from residua.training.loop import Epoch, Step
+from residua.training.recipe import RECIPES, recipe
+from residua.training.run import Run
 
 TINY = recipe("quick", ["epochs=3", "batch_size=16", "lr=0.02"])
 KINDS = {Decided: "D", Started: "S", Step: ".", Epoch: "E", Validated: "V", job.Tested: "T", Finished: "F"}

@@ -25,6 +25,9 @@ SWITCH = ("auto", "on", "off")
 #: From this image side on, a CPU with native bf16 trains faster in bf16; below, the maps are so small that
 #: converting them costs more than the arithmetic saves.
 CPU_BF16_FROM_PX = 16
+#: Below this image side one CPU thread trains: an operation is over before several have shared it, and on a busy
+#: machine threads that wait for each other are many times slower than one (docs/log.md).
+CPU_THREADS_FROM_PX = 16
 
 
 @dataclass(frozen=True)
@@ -176,9 +179,7 @@ def decide(
     bits = _precision(precision, kind, side_px, machine)
     layout = _memory_format(memory_format, kind, bits.value)
     compiled = _compile(compile, kind)
-    several = Decision(
-        "threads", str(threads or machine.threads), "asked for" if threads else "torch's own", "--threads"
-    )
+    several = _threads(threads, kind, side_px, machine)
     if workers is None:
         workers = 0 if in_memory else machine.cores
         why = "the images are in memory" if in_memory else f"one reader for each of {machine.cores} cores"
@@ -190,7 +191,7 @@ def decide(
         precision=bits.value,
         memory_format=layout.value,
         compile=compiled.value == "on",
-        threads=threads or machine.threads,
+        threads=int(several.value),
         workers=workers,
         decisions=(on, bits, layout, compiled, several, readers),
     )
@@ -256,3 +257,11 @@ def _compile(asked: str, kind: str) -> Decision:
         return Decision("compile", asked, "asked for", "--compile")
     why = "compiling takes minutes on a CPU" if kind == "cpu" else "compiling pays only in long runs"
     return Decision("compile", "off", why, "--compile")
+
+
+def _threads(asked: int | None, kind: str, side_px: int, machine: Facts) -> Decision:
+    if asked is not None:
+        return Decision("threads", str(asked), "asked for", "--threads")
+    if kind == "cpu" and side_px < CPU_THREADS_FROM_PX:
+        return Decision("threads", "1", f"images of {side_px} px are too small to share", "--threads")
+    return Decision("threads", str(machine.threads), "torch's own", "--threads")

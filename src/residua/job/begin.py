@@ -18,9 +18,9 @@ from residua.job.plan import Plan, complete, open_view, prepare
 from residua.job.session import Session
 from residua.job.stopping import Stop, signals
 from residua.nn.arch import from_json
-from residua.train.loop import begin
-from residua.train.run import Run, check_free
-from residua.train.schedule import total_steps
+from residua.training.loop import begin
+from residua.training.run import Run, check_free
+from residua.training.schedule import total_steps
 
 
 def train(options: TrainOptions) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from residua.engine import Decision
 from residua.evaluate import Evaluation
-from residua.train.loop import Epoch, Step
+from residua.training.loop import Epoch, Step
 
 
 @dataclass(frozen=True)

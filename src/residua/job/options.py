@@ -8,8 +8,8 @@ from typing import Any
 from residua.data.names import check_spec
 from residua.errors import DataError, UsageError
 from residua.nn.zoo import find
-from residua.train import recipe as recipes
-from residua.train.recipe import FIELDS, RECIPES, Recipe
+from residua.training import recipe as recipes
+from residua.training.recipe import FIELDS, RECIPES, Recipe
 from residua.words import unknown
 
 #: What does not belong to the training itself, and is not kept in config.toml.
@@ -91,7 +91,7 @@ def resumed(run: str | Path, **changes: Any) -> TrainOptions:
 
     Raises DataError if `run` is no run folder, UsageError for an unknown name.
     """
-    from residua.train.run import read_config
+    from residua.training.run import read_config
 
     try:
         stored = replace(from_config(read_config(run)), resume=str(run))

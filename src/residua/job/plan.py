@@ -20,7 +20,7 @@ from residua.nn.arch import Arch, Row
 from residua.nn.resnet import Net, initialise
 from residua.nn.zoo import build, find, stem_for, with_depths
 from residua.seeds import key
-from residua.train.recipe import Recipe
+from residua.training.recipe import Recipe
 
 #: Sets whose classes a mirror image would change.
 WRITTEN = ("digits", "mnist", "svhn")

@@ -24,8 +24,8 @@ from residua.evaluate import Evaluation
 from residua.job.plan import Plan
 from residua.nn.arch import to_json
 from residua.nn.cost import cost
-from residua.train import recipe as recipes
-from residua.train.run import Run
+from residua.training import recipe as recipes
+from residua.training.run import Run
 
 WORST, BEST, THUMB_PX = 16, 8, 96
 #: The contact sheet: this many batches, each in this many rows of this many images.

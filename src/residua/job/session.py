@@ -22,10 +22,10 @@ from residua.job.plan import Plan
 from residua.job.stopping import Stop, Stopped
 from residua.nn import modelfile
 from residua.nn.arch import to_json
-from residua.train import recipe as recipes
-from residua.train.loop import Epoch, State, Step, fit
-from residua.train.run import Run
-from residua.train.schedule import remember, total_steps
+from residua.training import recipe as recipes
+from residua.training.loop import Epoch, State, Step, fit
+from residua.training.run import Run
+from residua.training.schedule import remember, total_steps
 
 #: Rows of metrics.jsonl for the steps of one epoch, at most.
 ROWS_PER_EPOCH = 20

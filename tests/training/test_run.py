@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from residua.errors import DataError, UsageError
-from residua.train.run import Run, digest, read_config, to_toml
+from residua.training.run import Run, digest, read_config, to_toml
 
 STATE = {
     "step": 3,
@@ -55,7 +55,7 @@ def test_a_run_has_one_writer_at_a_time_and_a_dead_ones_lock_is_taken_over(run):
     with pytest.raises(UsageError, match="this process already"):
         Run.open(run.folder)
     code = (
-        "import os, sys; from residua.train.run import Run; from residua.errors import UsageError\n"
+        "import os, sys; from residua.training.run import Run; from residua.errors import UsageError\n"
         "try: Run.open(sys.argv[1])\n"
         "except UsageError as e: print(e, flush=True)\n"
         "input(); Run.open(sys.argv[1]); os._exit(9)"

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from residua.errors import DataError, UsageError
-from residua.train.recipe import FIELDS, RECIPES, Recipe, from_json, recipe, to_json
+from residua.training.recipe import FIELDS, RECIPES, Recipe, from_json, recipe, to_json
 
 
 def test_the_recipes_are_these_and_each_names_its_source():
@@ -138,7 +138,7 @@ def test_an_absent_file_is_a_data_error(tmp_path):
 
 
 def test_recipes_and_schedules_import_no_torch():
-    code = "import sys, residua.train.recipe, residua.train.schedule; assert 'torch' not in sys.modules"
+    code = "import sys, residua.training.recipe, residua.training.schedule; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

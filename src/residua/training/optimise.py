@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from residua.train.recipe import Recipe
+from residua.training.recipe import Recipe
 
 #: Kernels that update all parameters at once exist on these devices (three times as fast on a CPU).
 FUSED = ("cpu", "cuda")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from residua.train.recipe import Recipe
+from residua.training.recipe import Recipe
 
 #: Weight of the newest batch in the running training error that ends an error-bound warm-up (about 20 batches).
 ERROR_WEIGHT = 0.05

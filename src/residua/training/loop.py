@@ -15,9 +15,9 @@ from residua.data.batches import Batches
 from residua.engine import Engine
 from residua.errors import NumericError
 from residua.seeds import key
-from residua.train.optimise import Ema, optimiser, set_lr
-from residua.train.recipe import Recipe
-from residua.train.schedule import Memory, lr_at, remember, total_steps, warming
+from residua.training.optimise import Ema, optimiser, set_lr
+from residua.training.recipe import Recipe
+from residua.training.schedule import Memory, lr_at, remember, total_steps, warming
 
 #: Weights of GoogLeNet's losses: the net's own, its auxiliary heads' (Szegedy et al. 2014, sec. 5).
 HEADS = (1.0, 0.3, 0.3)

@@ -13,10 +13,10 @@ from residua.engine import Engine
 from residua.errors import NumericError
 from residua.nn.resnet import drop_depth
 from residua.nn.zoo import build
-from residua.train.loop import HEADS, Epoch, Step, begin, fit, loss_of, slices
-from residua.train.optimise import Lamb
-from residua.train.recipe import RECIPES, recipe
-from residua.train.schedule import lr_at
+from residua.training.loop import HEADS, Epoch, Step, begin, fit, loss_of, slices
+from residua.training.optimise import Lamb
+from residua.training.recipe import RECIPES, recipe
+from residua.training.schedule import lr_at
 
 ENGINE = Engine(device="cpu", threads=torch.get_num_threads())
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from residua.train.recipe import RECIPES, Recipe, recipe
-from residua.train.schedule import Memory, lr_at, remember, total_steps, warming
+from residua.training.recipe import RECIPES, Recipe, recipe
+from residua.training.schedule import Memory, lr_at, remember, total_steps, warming
 
 STEPS = 57
 

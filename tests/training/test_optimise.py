@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from residua.nn.zoo import build
-from residua.train.optimise import Ema, Lamb, groups, optimiser, set_lr
-from residua.train.recipe import RECIPES, recipe
+from residua.training.optimise import Ema, Lamb, groups, optimiser, set_lr
+from residua.training.recipe import RECIPES, recipe
 
 
 def small():

@@ -1,0 +1,32 @@
+# The commands of a working day. `just` alone lists them.
+
+uv := "python3 -m uv run"
+
+[private]
+default:
+    @just --list
+
+# format, lint, types, tests
+check: lint test
+
+# the default tests; words go to pytest
+test *words:
+    {{ uv }} pytest {{ words }}
+
+# format, then lint and check types
+lint:
+    {{ uv }} ruff format
+    {{ uv }} ruff check --fix
+    {{ uv }} mypy
+
+# write docs/commands.md from the commands themselves
+docs:
+    {{ uv }} python -m residua.cli.document
+
+# freeze the flags of all commands, after a change on purpose
+flags: docs
+    {{ uv }} python -m residua.cli.document flags
+
+# the wheel and the source archive
+build:
+    python3 -m uv build

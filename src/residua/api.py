@@ -1,0 +1,71 @@
+"""The Python words: the same as the command's verbs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from residua.errors import DataError
+from residua.words import unknown
+
+if TYPE_CHECKING:
+    from residua.evaluate import Evaluation
+    from residua.predict import Model
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: its run folder, the evaluation of its test split, and how long it took."""
+
+    run: Path
+    test: "Evaluation"
+    seconds: float
+
+    @property
+    def model(self) -> Path:
+        """The model file of the run."""
+        return self.run / "model.safetensors"
+
+
+def train(
+    data: str | None = None, *, recipe: str | None = None, sets: Sequence[str] = (), **options: Any
+) -> TrainResult:
+    """Train a net on `data` (the digits, if not said) and write everything about it into a run folder.
+
+    `options` are the flags of `residua train`, with underscores: fields of the recipe (``epochs=2``, ``lr=0.05``) or of
+    the run (``arch="resnet18"``, ``seed=1``, ``out="runs/first"``). `sets` are words such as ``"label_smoothing=0"``.
+    ``resume="runs/first"`` goes on with a run. Raises UsageError for a word that does not exist, with the nearest ones.
+    """
+    from residua.training.recipe import FIELDS
+    from residua.training.recipe import recipe as find
+
+    resume = options.pop("resume", None)
+    of_recipe = {k: v for k, v in options.items() if k in FIELDS}
+    of_run = {k: v for k, v in options.items() if k not in FIELDS} | ({} if data is None else {"data": str(data)})
+    found = find(recipe or (f"{resume}/config.toml" if resume else "quick"), sets, **of_recipe)
+    from residua.job import Finished, Tested, TrainOptions, resumed
+    from residua.job import train as events
+
+    known = [f.name for f in fields(TrainOptions)]
+    for word in of_run:
+        if word not in known:
+            raise unknown("option", word, [*known, *FIELDS])
+    finished, test = None, None
+    made = resumed(resume, recipe=found, **of_run) if resume else TrainOptions(recipe=found, **of_run)
+    for event in events(made):
+        test = event.evaluation if isinstance(event, Tested) else test
+        finished = event if isinstance(event, Finished) else finished
+    if finished is None or test is None:
+        raise DataError("the data have no test split, so there is no result; the run folder holds the model")
+    from residua.report import draw
+
+    draw(finished.run)
+    return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
+
+
+def load(path: str | Path) -> "Model":
+    """The model of a file, or of a run folder, ready to predict. Raises DataError for anything else."""
+    from residua.predict import load as load_model
+
+    path = Path(path)
+    return load_model(path / "model.safetensors" if path.is_dir() else path)

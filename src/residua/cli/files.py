@@ -1,0 +1,49 @@
+"""The user's files, checked by looking at the disk only: before anything heavy is imported."""
+
+from pathlib import Path
+
+from residua.errors import DataError
+
+
+def model_file(name: str) -> Path:
+    """The path of a model file that exists. Raises DataError that says what is there instead."""
+    path = Path(name)
+    if path.is_dir():
+        inside = path / "model.safetensors"
+        if inside.is_file():
+            return inside
+        raise DataError(f"{name} is a folder without model.safetensors: give a model file, or a finished run")
+    return existing(name, "model file")
+
+
+def existing(name: str, what: str) -> Path:
+    """The path of a file that exists and can be read. Raises DataError."""
+    path = Path(name)
+    if not path.exists():
+        near = _nearest(path)
+        raise DataError(f"no {what} {name}" + (f": did you mean {near}?" if near else ": check the path"))
+    if not path.is_file():
+        raise DataError(f"{name} is not a file: a {what} is needed")
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as e:
+        raise DataError(f"cannot read {name}: {e.strerror}") from e
+
+
+def fresh(name: str, what: str) -> Path:
+    """A path at which nothing stands yet, so that nothing is written over. Raises DataError."""
+    path = Path(name)
+    if path.is_symlink() or path.exists():
+        raise DataError(f"{name} exists and is never overwritten: choose another --out for the {what}")
+    return path
+
+
+def _nearest(path: Path) -> str | None:
+    from residua.words import nearest
+
+    if not path.parent.is_dir():
+        return None
+    siblings = [p.name for p in sorted(path.parent.iterdir())[:1000]]
+    near = nearest(path.name, siblings, 1)
+    return str(path.with_name(near[0])) if near else None

@@ -1,0 +1,135 @@
+"""Options that several verbs share, and the words that they take. Imports no torch."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from residua.words import unknown
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "--device": ("auto", "cpu", "cuda", "mps"),
+    "--precision": ("auto", "fp32", "bf16", "fp16"),
+    "--memory-format": ("auto", "channels_last", "contiguous"),
+    "--compile": ("auto", "on", "off"),
+    "--fit": ("crop", "pad", "squash"),
+    "--stem": ("auto", "3x3", "7x7"),
+    "--shortcut": ("A", "B", "C", "none"),
+    "--split": ("train", "val", "test", "all"),
+    "--to": ("torchvision",),
+}
+
+DATA_HELP = (
+    "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, stl10; "
+    "a folder of class folders; or a .csv or .parquet table of paths and labels"
+)
+
+RECIPE_HELP = (
+    "how to train: quick, he2015-cifar, he2015-imagenet, he2016-preact, goyal2017, wightman2021-a3, finetune, "
+    "or a FILE.toml"
+)
+
+
+def choice(flag: str, help: str, *, section: str | None = None, shown: str | None = None, also: str = "") -> Any:
+    """An option that takes one of the words in CHOICES, and names the nearest for any other."""
+    words = CHOICES[flag]
+    return typer.Option(
+        flag,
+        metavar=also or "|".join(words),
+        help=help,
+        callback=one_of(flag, words),
+        autocompletion=starting(words),
+        rich_help_panel=section,
+        show_default=shown or False,
+    )
+
+
+def one_of(flag: str, words: tuple[str, ...]) -> Callable[[Any], Any]:
+    """A check that lets only `words` pass (``cuda:1`` counts as ``cuda``)."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in words and not (value.startswith("cuda:") and value[5:].isdigit()):
+            raise unknown(f"value of {flag}", value, words)
+        return value
+
+    return check
+
+
+def starting(words: Iterable[str] | Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What the shell offers while the user types one of `words`."""
+
+    def offer(incomplete: str) -> list[str]:
+        known = words() if callable(words) else words
+        return [w for w in known if w.startswith(incomplete)]
+
+    return offer
+
+
+def archs() -> list[str]:
+    """The names of all listed nets, for the shell."""
+    from residua.nn.zoo import names
+
+    return names()
+
+
+def data_names() -> list[str]:
+    """The names of all known sets, for the shell."""
+    from residua.data.names import KNOWN
+
+    return list(KNOWN)
+
+
+def recipes() -> list[str]:
+    """The names of all recipes, for the shell."""
+    from residua.training.recipe import RECIPES
+
+    return list(RECIPES)
+
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on stdout and nothing else there")]
+Debug = Annotated[bool, typer.Option("--debug", help="on an error show the traceback instead of one line")]
+Root = Annotated[
+    str | None,
+    typer.Option(
+        "--root",
+        metavar="FOLDER",
+        help="where the known sets lie or are downloaded to",
+        show_default="$RESIDUA_DATA, or ~/.cache/residua",
+        rich_help_panel="data",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="use the first N pictures of each split", rich_help_panel="data"),
+]
+Device = Annotated[
+    str,
+    choice("--device", "where to compute", section="machine", shown="auto", also="auto|cpu|cuda|cuda:N|mps"),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, help="CPU threads", show_default="auto", rich_help_panel="machine"),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=0,
+        help="processes that read pictures; any number gives the same batches",
+        show_default="auto",
+        rich_help_panel="machine",
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="pictures at a time", rich_help_panel="machine")
+]
+Exact = Annotated[
+    str,
+    choice(
+        "--precision",
+        "fp32 is exact; auto, bf16 and fp16 are faster where the machine has them",
+        section="machine",
+        shown="fp32",
+    ),
+]

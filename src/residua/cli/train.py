@@ -1,0 +1,274 @@
+"""``residua train [DATA]``: train a net and write everything about it into a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from residua.cli.options import (
+    DATA_HELP,
+    RECIPE_HELP,
+    Debug,
+    Json,
+    Limit,
+    Root,
+    Threads,
+    Workers,
+    archs,
+    choice,
+    data_names,
+    recipes,
+    starting,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from residua.evaluate import Evaluation
+    from residua.job import TrainOptions
+
+NET, RECIPE, DATA, MACHINE, RUN = "net", "recipe", "data", "machine", "run"
+#: Parameters of the command that are no options of a training.
+OWN = ("config", "print_config", "json", "debug", "recipe", "sets")
+
+
+def option(flag: str, help: str, section: str, **words: Any) -> Any:
+    """An option under a section of the help; `shown` is its default in words."""
+    shown = words.pop("shown", False)
+    return typer.Option(flag, help=help, rich_help_panel=section, show_default=shown, **words)
+
+
+def train(
+    ctx: typer.Context,
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help=DATA_HELP, show_default="digits", autocompletion=starting(data_names)),
+    ] = None,
+    arch: Annotated[
+        str | None,
+        option(
+            "--arch",
+            "the net, see `residua archs`",
+            NET,
+            metavar="NAME",
+            shown="what suits the pictures",
+            autocompletion=starting(archs),
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        option(
+            "--weights",
+            "start from these weights: a model file, a run folder, or a checkpoint with --arch",
+            NET,
+            metavar="FILE",
+        ),
+    ] = None,
+    stem: Annotated[
+        str | None,
+        choice("--stem", "first layers: 3x3 for small pictures, 7x7 for large ones", section=NET, shown="auto"),
+    ] = None,
+    shortcut: Annotated[
+        str | None,
+        choice(
+            "--shortcut",
+            "A pads with zeros, B projects where shapes change, C projects everywhere, none is a plain net",
+            section=NET,
+        ),
+    ] = None,
+    depths: Annotated[
+        str | None, option("--depths", "units of each stage", NET, metavar="N,N,N", shown="the net's own")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        option(
+            "--recipe",
+            RECIPE_HELP,
+            RECIPE,
+            metavar="NAME",
+            shown="quick",
+            autocompletion=starting(recipes),
+        ),
+    ] = None,
+    epochs: Annotated[
+        float | None, option("--epochs", "how often to see every picture", RECIPE, metavar="N", shown="the recipe's")
+    ] = None,
+    steps: Annotated[
+        int | None, option("--steps", "how many batches to see, instead of epochs", RECIPE, metavar="N")
+    ] = None,
+    batch_size: Annotated[
+        int | None, option("--batch-size", "pictures to one step", RECIPE, metavar="N", shown="the recipe's")
+    ] = None,
+    lr: Annotated[
+        float | None, option("--lr", "the largest learning rate", RECIPE, metavar="RATE", shown="the recipe's")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        option(
+            "--set",
+            "set any field of the recipe, such as label_smoothing=0; may be given again",
+            RECIPE,
+            metavar="FIELD=VALUE",
+        ),
+    ] = None,
+    root: Root = None,
+    limit: Limit = None,
+    image_size: Annotated[
+        int | None,
+        option(
+            "--image-size",
+            "side of the picture that the net sees",
+            DATA,
+            metavar="PX",
+            min=1,
+            shown="what suits the pictures",
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        choice(
+            "--fit",
+            "what happens to the parts that do not fit: cut off, padded to a square, or squashed",
+            section=DATA,
+            shown="crop",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        choice("--device", "where to compute", section=MACHINE, shown="auto", also="auto|cpu|cuda|cuda:N|mps"),
+    ] = None,
+    precision: Annotated[
+        str | None, choice("--precision", "numbers of the forward pass", section=MACHINE, shown="auto")
+    ] = None,
+    memory_format: Annotated[
+        str | None, choice("--memory-format", "order of the numbers in memory", section=MACHINE, shown="auto")
+    ] = None,
+    compile: Annotated[
+        str | None, choice("--compile", "whether to compile the net", section=MACHINE, shown="auto")
+    ] = None,
+    threads: Threads = None,
+    workers: Workers = None,
+    seed: Annotated[
+        int | None, option("--seed", "what every random choice is drawn from", RUN, metavar="N", shown="0")
+    ] = None,
+    out: Annotated[
+        str | None,
+        option(
+            "--out",
+            "the run folder; one that exists is never overwritten",
+            RUN,
+            metavar="FOLDER",
+            shown="runs/DATA-NET-N",
+        ),
+    ] = None,
+    save_every: Annotated[
+        float | None, option("--save-every", "how often to save the state", RUN, metavar="SECONDS", min=0, shown="30")
+    ] = None,
+    resume: Annotated[
+        str | None, option("--resume", "go on with a run that was interrupted", RUN, metavar="RUN")
+    ] = None,
+    accept_changes: Annotated[
+        bool, option("--accept-changes", "with --resume: go on although options or data are others than before", RUN)
+    ] = False,
+    config: Annotated[
+        str | None,
+        option(
+            "--config",
+            "take options from a file such as a run's config.toml; flags go before it",
+            RUN,
+            metavar="FILE.toml",
+        ),
+    ] = None,
+    print_config: Annotated[bool, option("--print-config", "print the options as such a file and end", RUN)] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a net on pictures and write a run folder.
+
+    Without arguments: a small residual net on handwritten digits, in half a minute. What is not said is decided from
+    the data and the machine; each decision is printed with the flag that changes it. The test pictures are looked at
+    once, at the end. Ctrl-C saves; --resume goes on.
+
+    Examples:
+      residua train
+      residua train ./photos --epochs 30 --out runs/photos
+      residua train cifar10 --arch cifar_resnet56 --recipe he2015-cifar --seed 1
+      residua train ./photos --weights resnet50.safetensors --recipe finetune
+      residua train --resume runs/photos
+    """
+    from residua.cli.live import waiting
+    from residua.cli.settings import options as read
+
+    given = {k: v for k, v in ctx.params.items() if k not in OWN and v not in (None, False)}
+    with waiting("loading torch"):
+        options = read(given, recipe=recipe, sets=sets or [], config=config)
+    if print_config:
+        _print_config(options, json)
+        return
+    document = _train(options, json)
+    if json:
+        from residua.cli.terminal import emit
+
+        emit(document)
+
+
+def _print_config(options: "TrainOptions", json: bool) -> None:
+    from residua.cli.terminal import emit
+    from residua.job.options import to_config
+    from residua.training.run import to_toml
+
+    if json:
+        emit(to_config(options))
+    else:
+        print(to_toml(to_config(options)), end="")
+
+
+# -- the training ---------------------------------------------------------------------------------------------------
+
+
+def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
+    """Train, show it, draw the report; what ``--json`` prints."""
+    from residua.cli.live import follow
+    from residua.job import Finished, Tested
+    from residua.job import train as events
+    from residua.report import draw
+
+    test: Evaluation | None = None
+    run, seconds = Path(), 0.0
+    for event in follow(events(options)):
+        if isinstance(event, Tested):
+            test = event.evaluation
+        if isinstance(event, Finished):
+            run, seconds = event.run, event.seconds
+    page = draw(run)
+    if not json:
+        _tell(run, test, seconds, page, options.data)
+    return {
+        "run": str(run),
+        "test": test.to_json() if test else None,
+        "seconds": seconds,
+        "model": str(run / "model.safetensors"),
+        "report": str(page),
+    }
+
+
+def _tell(run: Path, test: "Evaluation | None", seconds: float, page: Path, data: str) -> None:
+    """How well it ended, where everything is, and what to do next."""
+    import shlex
+
+    from residua.cli.results import confused_table, error_lines
+    from residua.cli.terminal import cell, duration, results
+
+    console = results()
+    console.print()
+    if test is not None:
+        console.print(
+            cell("test", "bold"),
+            cell(f"looked at once, with the weights that were best; trained in {duration(seconds)}", "dim"),
+        )
+        console.print(error_lines(test))
+        if (table := confused_table(test)) is not None:
+            console.print(table)
+    model = shlex.quote(str(run / "model.safetensors"))
+    console.print(cell("run     "), cell(str(run), "bold"))
+    console.print(cell("report  "), cell(str(page), "bold"))
+    console.print(cell("next    "), cell(f"residua predict {model} YOUR_PICTURES", "cyan"))
+    console.print(cell("        "), cell(f"residua eval {model} {shlex.quote(data)}", "cyan"))

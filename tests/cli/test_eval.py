@@ -1,0 +1,81 @@
+"""`residua eval`: training's own path, the model's classes, counts of everything."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def test_it_repeats_the_test_of_the_training(residua, trained):
+    ran = residua("eval", trained, "digits", "--limit", "96", "--json")
+    stored = json.loads((trained / "evaluation.json").read_text())
+    assert ran.code == 0 and ran.err == ""
+    for key in ("n", "wrong", "top1_error", "top5_error", "classes", "interval"):
+        assert ran.json[key] == stored[key], key
+    assert ran.json["loss"] == pytest.approx(stored["loss"], rel=1e-4)
+
+
+def test_a_run_folder_stands_for_its_model_file(residua, trained):
+    words = ("digits", "--limit", "30", "--json")
+    by_folder, by_file = residua("eval", trained, *words), residua("eval", trained / "model.safetensors", *words)
+    assert by_folder.json == by_file.json
+
+
+def test_the_page_says_counts_interval_classes_and_confusions(residua, trained):
+    ran = residua("eval", trained, "digits", "--limit", "50")
+    assert "cifar_resnet8 on digits, test: 50 pictures" in ran.out
+    assert "of 50 wrong" in ran.out and "95 % interval" in ran.out and "top-5 error" in ran.out
+    assert "precision" in ran.out and "most confused" in ran.out
+
+
+def test_all_splits_together_count_every_picture_once(residua, trained):
+    assert residua("eval", trained, "digits", "--split", "all", "--json").json["n"] == 1797
+    parts = [residua("eval", trained, "digits", "--split", s, "--json").json["n"] for s in ("train", "val", "test")]
+    assert parts == [1293, 144, 360]
+
+
+def test_out_writes_tables_and_the_confusion(residua, trained, tmp_path):
+    ran = residua("eval", trained, "digits", "--limit", "20", "--split", "all", "--out", tmp_path / "out", "--json")
+    names = ["confusion.png", "evaluation.json", "per_class.csv", "predictions.csv"]
+    assert [Path(f).name for f in ran.json["files"]] == names == sorted(p.name for p in (tmp_path / "out").iterdir())
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 1 + ran.json["n"] and rows[1].startswith("digits/")
+
+
+def test_classes_are_found_by_name_and_unusable_files_are_said(residua, photos, tmp_path):
+    words = ("--arch", "cifar_resnet8", "--epochs", "1", "--batch-size", "8", "--workers", "0", "--image-size", "8")
+    assert residua("train", photos, *words, "--out", tmp_path / "run").code == 0
+    ran = residua("eval", tmp_path / "run", photos, "--workers", "0", "--json", "--split", "all")
+    assert (ran.json["n"], ran.json["classes"]) == (20, ["bright", "dark"])
+    assert [Path(s["path"]).name for s in ran.json["skipped"]] == ["notes.jpg"]
+    (photos / "another").mkdir()
+    shutil.copy(photos / "dark" / "0.png", photos / "another")
+    ran = residua("eval", tmp_path / "run", photos, "--json")
+    assert ran.code == 3 and "class 'another' of photos is none of the model's 2 classes (bright, dark)" in ran.line
+
+
+def test_classes_without_names_are_taken_by_position_and_it_is_said(residua, photos, tmp_path):
+    import torch
+
+    from residua.nn.zoo import build
+
+    torch.save(build("cifar_resnet8", classes=2).state_dict(), tmp_path / "net.pth")
+    model = tmp_path / "model.safetensors"
+    assert residua("convert", tmp_path / "net.pth", "--arch", "cifar_resnet8", "--out", model).code == 0
+    ran = residua("eval", model, photos, "--workers", "0", "--json")
+    assert ran.json["classes"] == ["bright", "dark"]
+    assert any("by position" in note for note in ran.json["notes"])
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(("file", "arch", "wrong"), [
+    ("resnet20-12fca82f.th", "cifar_resnet20", 827), ("resnet56-4bfd9763.th", "cifar_resnet56", 661),
+])  # fmt: skip
+def test_public_weights_are_wrong_on_exactly_the_published_pictures(residua, tmp_path, file, arch, wrong):
+    path, model = Path(os.environ["RESIDUA_DATA"]) / "akamaster" / file, tmp_path / "model.safetensors"
+    assert residua("convert", path, "--arch", arch, "--classes", "cifar10", "--out", model).code == 0
+    ran = residua("eval", model, "cifar10", "--json")
+    assert (ran.json["n"], ran.json["wrong"]) == (10_000, wrong)
