@@ -557,9 +557,8 @@ def test_the_default_training_is_wrong_on_at_most_fifteen_in_a_thousand_digits(t
 
 
 @pytest.mark.data
-@pytest.mark.skipif("RESIDUA_DATA" not in os.environ, reason="needs RESIDUA_DATA")
-def test_a_users_folder_of_photos_trains_as_it_is(tmp_path):
-    data = os.path.join(os.environ["RESIDUA_DATA"], "hymenoptera_data")
+def test_a_users_folder_of_photos_trains_as_it_is(tmp_path, real_data):
+    data = str(real_data / "hymenoptera_data")
     small = recipe("quick", ["epochs=1", "batch_size=8"])
     events = finished(options(tmp_path, data=data, arch="resnet18:1-1-1-1", image_size=64, limit=24, recipe=small))
     assert (events[1].classes, events[1].images["test"]) == (2, 24)

@@ -1,7 +1,6 @@
 """Laws of prediction: the tensors of evaluation, results in order, bad pictures in their place, bounded memory."""
 
 import csv
-import importlib.util
 import io
 import itertools
 import json
@@ -18,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from acceptance import Acceptance
 from residua import predict
 from residua.data.batches import in_order
 from residua.data.dataset import FileImages, Split
@@ -191,18 +191,12 @@ def test_a_folder_gives_its_pictures_sorted_however_deep(model: Model, pictures:
     assert [str(r) for r in model.predict(tmp_path / "empty")] == [f"{tmp_path / 'empty'}: no picture in this folder"]
 
 
-def test_every_picture_of_the_acceptance_folder_is_answered_or_named(model: Model, tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("acceptance", Path(__file__).with_name("acceptance.py"))
-    assert spec and spec.loader
-    module = sys.modules.setdefault("acceptance", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "make_acceptance_folder"):
-        spec.loader.exec_module(module)
-    folder = module.make_acceptance_folder(tmp_path / "acceptance")
-    found = {os.path.relpath(r.path, folder.root): r for r in model.predict(folder.root)}
-    assert {name for name, r in found.items() if isinstance(r, Prediction)} == folder.good
+def test_every_picture_of_the_acceptance_folder_is_answered_or_named(model: Model, acceptance: Acceptance) -> None:
+    found = {os.path.relpath(r.path, acceptance.root): r for r in model.predict(acceptance.root)}
+    assert {name for name, r in found.items() if isinstance(r, Prediction)} == acceptance.good
     failures = {name: r.reason for name, r in found.items() if isinstance(r, Failure)}
-    assert failures.keys() <= folder.bad.keys()
-    assert all(folder.bad[name] in reason for name, reason in failures.items())
+    assert failures.keys() <= acceptance.bad.keys()
+    assert all(acceptance.bad[name] in reason for name, reason in failures.items())
 
 
 # -- streaming ------------------------------------------------------------------------------------------------------

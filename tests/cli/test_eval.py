@@ -1,7 +1,6 @@
 """`residua eval`: training's own path, the model's classes, counts of everything."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -56,6 +55,14 @@ def test_classes_are_found_by_name_and_unusable_files_are_said(residua, photos, 
     assert ran.code == 3 and "class 'another' of photos is none of the model's 2 classes (bright, dark)" in ran.line
 
 
+def test_a_folder_without_a_test_split_is_divided_as_the_training_divided_it(residua, photos, tmp_path):
+    words = ("--seed", "5", "--arch", "cifar_resnet8", "--epochs", "1", "--batch-size", "8", "--workers", "0")
+    assert residua("train", photos, *words, "--out", tmp_path / "run").code == 0
+    assert residua("eval", tmp_path / "run", photos, "--workers", "0", "--out", tmp_path / "out").code == 0
+    trained, evaluated = ((tmp_path / f / "predictions.csv").read_text() for f in ("run", "out"))
+    assert {r.split(",")[0] for r in trained.splitlines()} == {r.split(",")[0] for r in evaluated.splitlines()}
+
+
 def test_classes_without_names_are_taken_by_position_and_it_is_said(residua, photos, tmp_path):
     import torch
 
@@ -74,8 +81,8 @@ def test_classes_without_names_are_taken_by_position_and_it_is_said(residua, pho
 @pytest.mark.parametrize(("file", "arch", "wrong"), [
     ("resnet20-12fca82f.th", "cifar_resnet20", 827), ("resnet56-4bfd9763.th", "cifar_resnet56", 661),
 ])  # fmt: skip
-def test_public_weights_are_wrong_on_exactly_the_published_pictures(residua, tmp_path, file, arch, wrong):
-    path, model = Path(os.environ["RESIDUA_DATA"]) / "akamaster" / file, tmp_path / "model.safetensors"
+def test_public_weights_are_wrong_on_exactly_the_published_pictures(residua, real_data, tmp_path, file, arch, wrong):
+    path, model = real_data / "akamaster" / file, tmp_path / "model.safetensors"
     assert residua("convert", path, "--arch", arch, "--classes", "cifar10", "--out", model).code == 0
     ran = residua("eval", model, "cifar10", "--json")
     assert (ran.json["n"], ran.json["wrong"]) == (10_000, wrong)

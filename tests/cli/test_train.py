@@ -148,8 +148,8 @@ def read(descriptor: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_photos_as_they_are_train_evaluate_and_predict(residua, tmp_path, capfd):
-    photos = Path(os.environ["RESIDUA_DATA"]) / "hymenoptera_data"
+def test_photos_as_they_are_train_evaluate_and_predict(residua, real_data, tmp_path):
+    photos = real_data / "hymenoptera_data"
     words = ("--limit", "24", "--epochs", "1", "--image-size", "64", "--arch", "resnet18", "--batch-size", "8")
     ran = residua("train", photos, *words, "--out", tmp_path / "run", "--json")
     assert ran.code == 0 and ran.json["test"]["classes"] == ["ants", "bees"]

@@ -1,4 +1,3 @@
-import os
 import re
 from dataclasses import replace
 
@@ -26,7 +25,6 @@ from residua.nn.names import (
 )
 from residua.nn.zoo import build, find, names
 
-DATA = os.environ.get("RESIDUA_DATA")
 SMALL = find("resnet18:1-1-1-1")
 
 
@@ -227,7 +225,6 @@ def test_googlenet_s_view_is_its_transform_input():
 
 
 @pytest.mark.data
-@pytest.mark.skipif(DATA is None, reason="needs RESIDUA_DATA")
 @pytest.mark.parametrize(
     ("file", "name", "wrong"),
     [
@@ -235,16 +232,16 @@ def test_googlenet_s_view_is_its_transform_input():
         pytest.param("resnet56-4bfd9763.th", "cifar_resnet56", 661, marks=pytest.mark.slow),
     ],
 )
-def test_trained_cifar_weights_are_wrong_on_exactly_the_known_number_of_test_images(file, name, wrong):
+def test_trained_cifar_weights_are_wrong_on_exactly_the_known_number_of_test_images(file, name, wrong, real_data):
     row = find(name)
-    adopted, found, layout = adopt(read_checkpoint(f"{DATA}/akamaster/{file}"), row)
+    adopted, found, layout = adopt(read_checkpoint(f"{real_data}/akamaster/{file}"), row)
     assert layout == "akamaster" and found == row
     net = build(row)
     net.load_state_dict(adopted)
     net.eval()
     prepared = view(layout, row)
     mean, std = (torch.tensor(prepared[k]).view(3, 1, 1) for k in ("mean", "std"))
-    test = torchvision.datasets.CIFAR10(DATA, train=False)
+    test = torchvision.datasets.CIFAR10(real_data, train=False)
     images = torch.from_numpy(test.data).permute(0, 3, 1, 2)
     labels = torch.tensor(test.targets)
     mistakes = 0

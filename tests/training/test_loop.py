@@ -257,7 +257,6 @@ def test_lamb_is_the_recipes_lamb():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_gpu_trains_in_every_precision_and_goes_on_from_a_state(precision):
     engine = Engine(device="cuda", precision=precision, memory_format="channels_last", threads=torch.get_num_threads())

@@ -179,7 +179,7 @@ class Session:
             recipe=recipes.to_json(plan.recipe),
             metrics=metrics,
             lineage=plan.lineage,
-            data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint},
+            data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "seed": plan.options.seed},
         )
         modelfile.save(self.run.path("model.safetensors"), net, header, overwrite=True)
 
