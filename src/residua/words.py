@@ -40,5 +40,5 @@ def unknown(kind: str, word: str, known: Iterable[str], see: str = "") -> UsageE
         hint = f"known: {', '.join(known)}"
     else:
         hint = ""
-    hints = "; ".join(h for h in (hint, see) if h)
+    hints = (" " if hint.endswith("?") else "; ").join(h for h in (hint, see) if h)
     return UsageError(f"unknown {kind} '{word}'" + (f": {hints}" if hints else ""))

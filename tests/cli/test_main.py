@@ -41,7 +41,7 @@ def test_the_version_is_the_package_s(residua):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("trian", "unknown command 'trian': did you mean train?; `residua --help` lists them all"),
+        ("trian", "unknown command 'trian': did you mean train? `residua --help` lists them all"),
         ("train --epoch 3", "unknown option '--epoch': did you mean --epochs"),
         ("train --lr abc", "--lr abc: give a number"),
         ("train --limit 0", "--limit 0: give a whole number of at least 1"),

@@ -197,7 +197,7 @@ def train(
     from residua.cli.live import waiting
     from residua.cli.settings import options as read
 
-    given = {k: v for k, v in ctx.params.items() if k not in OWN and v not in (None, False)}
+    given = {k: v for k, v in ctx.params.items() if k not in OWN and v is not None and v is not False}
     with waiting("loading torch"):
         options = read(given, recipe=recipe, sets=sets or [], config=config)
     if print_config:
