@@ -7,7 +7,7 @@ from residua.report import say
 from residua.report.labels import beside
 from residua.report.series import Axis, Curves, Series, epoch_axis, rate_axis, value_axis
 
-LEFT, RIGHT, TITLE, GAP = 52, 66, 24, 20
+LEFT, RIGHT, TITLE, GAP = 52, 78, 24, 20
 
 
 @dataclass(frozen=True)
