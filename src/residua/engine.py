@@ -129,7 +129,7 @@ class Engine:
     def describe(self) -> str:
         """One line: device, precision, memory format, threads."""
         compiled = ", compiled" if self.compile else ""
-        return f"{self.device}, {self.precision}, {self.memory_format}{compiled}, {self.threads} threads"
+        return f"{self.device}, {self.precision}, {self.memory_format}{compiled}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
 class _Guarded:
