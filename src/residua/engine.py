@@ -94,11 +94,15 @@ class Engine:
     def place(self, net: nn.Module, tell: Callable[[str], None] = warnings.warn) -> nn.Module:
         """The same net, in place, on the device, in the memory format, compiled if so decided.
 
-        Also sets torch's number of threads. `tell` is called with one line if the compiler fails at the first batch
-        and the net goes on without it.
+        Also sets torch's number of threads and, on CUDA, whether fp32 convolutions may use TF32. `tell` is called
+        with one line if the compiler fails at the first batch and the net goes on without it.
         """
         if self.threads != torch.get_num_threads():
             torch.set_num_threads(self.threads)
+        if self.kind == "cuda":  # fp32 means fp32: counts of errors are those of any other machine
+            torch.backends.cudnn.conv.fp32_precision = (  # type: ignore[attr-defined]
+                "ieee" if self.precision == "fp32" else "tf32"
+            )
         net.to(device=self.device)
         net.to(memory_format=FORMATS[self.memory_format])
         if self.compile:
@@ -129,7 +133,8 @@ class Engine:
     def describe(self) -> str:
         """One line: device, precision, memory format, threads."""
         compiled = ", compiled" if self.compile else ""
-        return f"{self.device}, {self.precision}, {self.memory_format}{compiled}, {self.threads} thread{'s' * (self.threads != 1)}"
+        threads = f"{self.threads} thread" + "s" * (self.threads != 1)
+        return f"{self.device}, {self.precision}, {self.memory_format}{compiled}, {threads}"
 
 
 class _Guarded:
