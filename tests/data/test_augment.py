@@ -93,6 +93,13 @@ def test_a_flip_mirrors_every_other_picture() -> None:
     assert 10 <= sum(mirrored) <= 30
 
 
+def test_two_epochs_of_alternate_flips_show_both_sides_of_every_picture() -> None:
+    first, second, third = (VIEW.restore(augmented(("alternate-flip",), list(range(N)), epoch=e)) for e in range(3))
+    assert torch.equal(second, first.flip(-1)) and torch.equal(third, first)
+    mirrored = [torch.equal(first[i], PIXELS[i].flip(-1)) for i in range(N)]
+    assert 10 <= sum(mirrored) <= 30
+
+
 def test_erasing_sets_one_box_to_the_mean() -> None:
     plain, out = VIEW.normalise(PIXELS), augmented(("erase:0.5",), list(range(N)))
     changed = (plain != out).any(1)
@@ -164,7 +171,7 @@ def test_words_must_suit_the_view() -> None:
 
 def test_quick_is_what_needs_no_work_on_each_picture() -> None:
     quick = {name for name in AUGMENTATIONS if parse((f"{name}",), VIEW).is_quick(IMAGES)}
-    assert quick == {"pad-crop", "flip", "erase", "mixup", "cutmix"}
+    assert quick == {"pad-crop", "flip", "alternate-flip", "erase", "mixup", "cutmix"}
     assert not parse((), View(side_px=8, fit="crop", resize_px=8, mode="RGB", mean=(0,) * 3, std=(1,) * 3)).is_quick(
         IMAGES
     )

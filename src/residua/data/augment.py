@@ -131,8 +131,22 @@ def pad_crop(pixels: Pixels, draw: Draw, view: View, pad: float) -> Pixels:
 
 def flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
     """Every other picture mirrored, left to right."""
-    mirrored = draw.uniform("flip") < 0.5
-    pixels[mirrored] = pixels[mirrored][..., ::-1]
+    return mirror(pixels, draw.uniform("flip") < 0.5)
+
+
+def alternate_flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
+    """Each picture mirrored in every other epoch, half of them beginning with the first.
+
+    Two epochs then show both sides of every picture, where random flips show a half of them one side twice.
+    Source: Jordan 2024, "alternating flip", arXiv:2404.00498.
+    """
+    first = Draw(draw.seed, 0, draw.samples).uniform("flip") < 0.5
+    return mirror(pixels, first ^ bool(draw.epoch % 2))
+
+
+def mirror(pixels: Pixels, which: npt.NDArray[np.bool_]) -> Pixels:
+    """Some of the pictures mirrored, in place."""
+    pixels[which] = pixels[which][..., ::-1]
     return pixels
 
 
@@ -228,7 +242,7 @@ def seeded(do: Callable[[Tensor], Tensor], image: Tensor, key: tuple[int | str, 
 
 
 BILINEAR = "bilinear"
-WHOLE: dict[str, Callable[..., Pixels]] = {"pad-crop": pad_crop, "flip": flip}
+WHOLE: dict[str, Callable[..., Pixels]] = {"pad-crop": pad_crop, "flip": flip, "alternate-flip": alternate_flip}
 EACH: dict[str, Callable[..., Tensor]] = {
     "rand-augment": rand_augment,
     "trivial-augment": trivial_augment,

@@ -104,6 +104,7 @@ AUGMENTATIONS: dict[str, tuple[Number, ...]] = {
         Number("largest short side", 480, 1, 16384, whole=True),
     ),
     "flip": (),
+    "alternate-flip": (),
     "rand-augment": (
         Number("operations", 2, 1, 14, whole=True),
         Number("magnitude", 9, 0, 30, whole=True),
@@ -116,7 +117,11 @@ AUGMENTATIONS: dict[str, tuple[Number, ...]] = {
 }
 
 #: Of each group, one word at most: they answer the same question.
-EXCLUSIVE = (("pad-crop", "random-resized-crop", "short-side"), ("rand-augment", "trivial-augment"))
+EXCLUSIVE = (
+    ("pad-crop", "random-resized-crop", "short-side"),
+    ("flip", "alternate-flip"),
+    ("rand-augment", "trivial-augment"),
+)
 
 Words = dict[str, tuple[float, ...]]
 

@@ -272,8 +272,8 @@ def resolve(recipe: Recipe, dataset: Dataset, row: Row) -> tuple[Recipe, tuple[D
 def augment_for(dataset: Dataset) -> tuple[tuple[str, ...], str]:
     """The augmentations that suit a data set, and why."""
     if not dataset.same_size or dataset.side_px > SMALL_SIDE_PX:
-        return (f"random-resized-crop:{CROP_SHARE}", "flip"), "suits photos"
-    crop = f"pad-crop:{max(1, dataset.side_px // 8)}"
+        return (f"random-resized-crop:{CROP_SHARE}", "alternate-flip"), "suits photos"
+    crop = f"pad-crop:{max(1, round(dataset.side_px / 10))}"
     if dataset.name in WRITTEN:
-        return (crop,), f"an eighth of {dataset.side_px} px; no flip: a mirrored digit is another sign"
-    return (crop, "flip"), f"an eighth of {dataset.side_px} px, and mirror images"
+        return (crop,), f"a tenth of {dataset.side_px} px; no flip: a mirrored digit is another sign"
+    return (crop, "alternate-flip"), f"a tenth of {dataset.side_px} px, and mirror images"

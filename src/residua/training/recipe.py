@@ -169,9 +169,11 @@ RECIPES: Mapping[str, Recipe] = {
             batch_size=64,
             lr=0.1,
             nesterov=True,
-            weight_decay=5e-4,
+            weight_decay=8e-4,
             schedule="one-cycle",
-            label_smoothing=0.1,
+            peak_at=0.15,
+            start_factor=0.1,
+            label_smoothing=0.05,
         ),
         Recipe(
             name="he2015-cifar",
