@@ -402,11 +402,11 @@ def view(side_px, mode="RGB"):
     [
         (Facts("digits", 8, channels=1), ("pad-crop:1",)),
         (Facts("mnist", 28, channels=1), ("pad-crop:3",)),
-        (Facts("svhn", 32), ("pad-crop:4",)),
-        (Facts("cifar10", 32), ("pad-crop:4", "flip")),
-        (Facts("fashion_mnist", 28, channels=1), ("pad-crop:3", "flip")),
-        (Facts("photos", 300, same_size=False), ("random-resized-crop:0.25", "flip")),
-        (Facts("scans", 512), ("random-resized-crop:0.25", "flip")),
+        (Facts("svhn", 32), ("pad-crop:3",)),
+        (Facts("cifar10", 32), ("pad-crop:3", "alternate-flip")),
+        (Facts("fashion_mnist", 28, channels=1), ("pad-crop:3", "alternate-flip")),
+        (Facts("photos", 300, same_size=False), ("random-resized-crop:0.25", "alternate-flip")),
+        (Facts("scans", 512), ("random-resized-crop:0.25", "alternate-flip")),
     ],
 )
 def test_augmentation_suits_the_images_and_digits_are_never_mirrored(facts, words):

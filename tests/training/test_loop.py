@@ -210,7 +210,7 @@ def test_bce_takes_every_mixed_in_class_as_present():
 
 
 def test_label_smoothing_is_torchs_for_labels_and_for_probabilities():
-    r = recipe("quick")
+    r = recipe("quick", ["label_smoothing=0.1"])
     logits, targets = torch.randn(2, 4), torch.tensor([3, 1])
     expected = functional.cross_entropy(logits, targets, label_smoothing=0.1)
     torch.testing.assert_close(loss_of(logits, targets, r), expected)
