@@ -73,6 +73,8 @@ def _best(axes: "Axes", x: Axis, y: Axis, data: Curves) -> None:
     """A ring at the weights that were kept, with their validation error in words."""
     if data.best is None:
         return
+    from matplotlib.patheffects import withStroke  # where no place is free, the words stay readable on a line
+
     epoch, error = data.best
     spot = x.place(epoch), y.place(error)
     axes.plot(*spot, "o", markersize=7, markerfacecolor="white", markeredgecolor=style.VALIDATION, clip_on=False)
@@ -90,6 +92,7 @@ def _best(axes: "Axes", x: Axis, y: Axis, data: Curves) -> None:
         textcoords="offset points",
         ha="left" if sideways > 0 else "right",
         color=style.VALIDATION,
+        path_effects=[withStroke(linewidth=4, foreground="white")],
     )
 
 
