@@ -14,6 +14,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "shortcut": ("A", "B", "C", "none"),
     "stem": ("7x7", "3x3"),
     "stride_at": ("3x3", "1x1"),
+    "norm": ("batch", "none"),
 }
 
 
@@ -37,6 +38,7 @@ class Arch:
     ratio: float = 1.0  # inner over outer channels of a bottleneck
     groups: int = 1
     stride_at: str = "3x3"  # which layer of a bottleneck strides
+    norm: str = "batch"  # "none": convolutions with a bias instead
     drop_depth: float = 0.0  # stochastic depth: probability of dropping the last unit, linear from 0 at the first
     classes: int = 1000
     channels: int = 3

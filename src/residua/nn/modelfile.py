@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,9 @@ from residua.nn.arch import Arch, Row, from_json, to_json
 from residua.nn.cost import blueprint
 from residua.nn.resnet import Net
 
-FORMAT = 1  # of the header; a reader reads its own and earlier ones
+FORMAT = 2  # the latest; a reader reads its own and earlier ones. 2: the file also carries what training goes on with
 KEY = "residua"  # the metadata key
+CARRIED = ("optimiser/", "training/", "average/")  # how names begin that are not the net's; its own have no slash
 MAX_HEADER_BYTES = 16 * 2**20  # the deepest net of the zoo needs 1 MiB; ten thousand long class names as much again
 
 
@@ -45,7 +46,7 @@ class Header:
     versions: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     temperature: float | None = None
-    format: int = FORMAT
+    format: int = 1
 
     def __post_init__(self) -> None:
         """Check that there is one name for each logit."""
@@ -61,9 +62,17 @@ def versions() -> dict[str, str]:
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
-def save(path: str | Path, net: nn.Module, header: Header, overwrite: bool = False) -> None:
+def save(
+    path: str | Path,
+    net: nn.Module,
+    header: Header,
+    overwrite: bool = False,
+    *,
+    carried: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write net and header as one file, whole or not at all; weights are stored as float32.
 
+    `carried` is what training goes on with, under names that begin with one of `CARRIED`; `load` leaves it aside.
     Raises DataError where the file exists (unless `overwrite`) or cannot be written, and ValueError for a net that its
     row does not describe.
     """
@@ -74,12 +83,15 @@ def save(path: str | Path, net: nn.Module, header: Header, overwrite: bool = Fal
     tensors = {k: _plain(v) for k, v in net.state_dict().items()}
     if misfit := _misfit(tensors, blueprint(header.row).state_dict()):
         raise ValueError(f"{header.row.name}: the row does not describe this net: {misfit}")
+    beside = {k: _plain(v) for k, v in (carried or {}).items()}
+    if not all(k.startswith(CARRIED) for k in beside):
+        raise ValueError(f"names of carried tensors begin with one of {', '.join(CARRIED)}")
     from safetensors.torch import save as serialise
 
-    blob = memoryview(serialise(tensors))
+    blob = memoryview(serialise(tensors | beside))
     start = 8 + int.from_bytes(blob[:8], "little")
     index, data = json.loads(bytes(blob[8:start])), blob[start:]
-    head = _head(_words(path, header), index, data)
+    head = _head(_words(path, replace(header, format=2 if beside else 1)), index, data)
     write(path, head, data)
 
 
@@ -91,7 +103,7 @@ def _plain(tensor: Tensor) -> Tensor:
 def _words(path: Path, header: Header) -> dict[str, Any]:
     """The header as JSON objects. Raises UsageError for what JSON has no form for."""
     values = {f.name: getattr(header, f.name) for f in fields(header)}
-    values |= {"row": to_json(header.row), "versions": dict(header.versions) or versions(), "format": FORMAT}
+    values |= {"row": to_json(header.row), "versions": dict(header.versions) or versions()}
     try:
         plain: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
     except (TypeError, ValueError) as e:
@@ -137,6 +149,17 @@ def load(path: str | Path) -> tuple[Net, Header]:
 
     Raises DataError for anything but a whole, undamaged Residua model file of this format or an earlier one.
     """
+    header, tensors = _opened(path)
+    return _net(header.row, {k: v for k, v in tensors.items() if not k.startswith(CARRIED)}, path), header
+
+
+def carried(path: str | Path) -> dict[str, Tensor]:
+    """What a model file carries beside its weights for training to go on with: mostly nothing. Raises DataError."""
+    return {k: v for k, v in _opened(path)[1].items() if k.startswith(CARRIED)}
+
+
+def _opened(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
+    """Header and all tensors of a whole, undamaged file. Raises DataError."""
     from safetensors import SafetensorError
     from safetensors.torch import load as deserialise
 
@@ -155,7 +178,7 @@ def load(path: str | Path) -> tuple[Net, Header]:
         tensors = deserialise(blob)
     except (SafetensorError, KeyError, ValueError) as e:
         raise DataError(f"{path} is damaged: its tensors cannot be read") from e
-    return _net(header.row, tensors, path), header
+    return header, tensors
 
 
 def _read(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:

@@ -33,7 +33,7 @@ def torchvision(row: Row) -> Table | None:
     """``conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, fc`` (timm's ResNets too); VGG, AlexNet, GoogLeNet."""
     if not isinstance(row, Arch):
         return inception(row) if row.family == "googlenet" else numbered(row)
-    if row.unit != "post_act":
+    if row.unit != "post_act" or row.norm == "none":
         return None
     return (
         *((rf"^stages\.{s}\.", f"layer{s + 1}.") for s in range(len(row.widths))),
@@ -267,7 +267,7 @@ def to_torchvision(state: Mapping[str, Tensor], row: Row) -> State:
     """
     names = theirs(row, "torchvision")
     if names is None:
-        raise UsageError(f"torchvision has no pre-activation nets such as {row.name}")
+        raise UsageError(f"torchvision has no pre-activation nets and none without norms, such as {row.name}")
     if isinstance(row, Arch) and row.stride_at != "3x3":
         raise UsageError(f"torchvision's nets stride in the 3x3, {row.name} in the 1x1: its outputs would differ")
     return {name: state[key] for key, name in names.items()}

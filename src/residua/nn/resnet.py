@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from residua.nn import blocks
 from residua.nn.arch import Arch
 from residua.nn.blocks import Branch, DropBranch, Residual, Shortcut, named
+from residua.nn.recompute import chained, through
 
 SHORTCUTS: dict[str, dict[str, Shortcut]] = {
     "post_act": {"A": blocks.Pad, "B": blocks.project, "C": blocks.project, "none": blocks.nothing},
@@ -22,8 +24,11 @@ BRANCHES: dict[str, dict[str, Callable[..., nn.Sequential]]] = {
 class Net(nn.Module):
     """``head(stages(stem(x)))``: the shape that every net of the zoo has.
 
-    x: (N, channels, H, W) -> logits: (N, classes).
+    x: (N, channels, H, W) -> logits: (N, classes). `segments` are runs of units, from the first on, whose insides
+    training computes again instead of keeping them (`nn.recompute`): the same numbers in less memory.
     """
+
+    segments: tuple[int, ...] = ()
 
     def __init__(self, stem: nn.Module, stages: list[nn.Module], head: nn.Module) -> None:
         """Take the three parts."""
@@ -43,7 +48,12 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes)."""
-        return self.head(self.stages(self.stem(x)))  # type: ignore[no-any-return]
+        x = self.stem(x)
+        if self.segments and self.training and torch.is_grad_enabled():
+            x = through(chained(self), x, self.segments)
+        else:
+            x = self.stages(x)
+        return self.head(x)  # type: ignore[no-any-return]
 
 
 def units(net: nn.Module) -> list[Residual]:
@@ -107,9 +117,25 @@ def head(arch: Arch) -> nn.Sequential:
 def resnet(arch: Arch) -> Net:
     """The net of a row, initialised as He et al. did, with stochastic depth where the row asks for it."""
     net = Net(stem(arch), [stage(arch, i) for i in range(len(arch.depths))], head(arch))
+    if arch.norm == "none":
+        without_norms(net)
     drop_depth(net, arch.drop_depth)
     initialise(net)
     return net
+
+
+def without_norms(net: nn.Module) -> None:
+    """Take every norm out, in place; convolutions get a bias of zero.
+
+    No ReLU works in place any more: without a norm before it, the first one of a pre-activation unit sees x itself.
+    """
+    for m in list(net.modules()):
+        for name in [n for n, child in m.named_children() if isinstance(child, nn.BatchNorm2d)]:
+            delattr(m, name)
+        if isinstance(m, nn.Conv2d):
+            m.bias = nn.Parameter(torch.zeros(m.out_channels))
+        if isinstance(m, nn.ReLU):
+            m.inplace = False
 
 
 def drop_depth(net: nn.Module, p_last: float) -> None:

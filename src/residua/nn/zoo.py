@@ -2,8 +2,9 @@
 
 Imports no torch until a net is built, so that a wrong name fails at once.
 
-A name may end in ``_A``, ``_B`` or ``_C`` (shortcuts), ``_v1`` (the paper's stride in the first 1x1) and
-``:3-5-3`` (units per stage); ``plain`` instead of ``resnet``, or ``plain_`` in front, takes the shortcuts away.
+A name may end in ``_A``, ``_B`` or ``_C`` (shortcuts), ``_v1`` (the paper's stride in the first 1x1), ``_w2`` (twice
+the channels everywhere), ``_nobn`` (no norms) and ``:3-5-3`` (units per stage); ``plain`` instead of ``resnet``, or
+``plain_`` in front, takes the shortcuts away.
 """
 
 import re
@@ -189,7 +190,7 @@ def find(name: str) -> Row:
     """The row of a name, with any suffixes applied. Raises UsageError that names the nearest valid ones."""
     base, _, depths = name.partition(":")
     options: list[str] = []
-    while match := re.fullmatch(r"(.+)_(A|B|C|v1)", base):
+    while match := re.fullmatch(r"(.+)_(A|B|C|v1|nobn|w[1-9]\d{0,2})", base):
         base = match[1]
         options.insert(0, match[2])
     row = _plain(base) or _row(base)
@@ -243,6 +244,11 @@ def _option(name: str, row: Row, option: str) -> Row:
         raise UsageError(f"'{name}': this net has no form _{option}")
     if option == "v1":
         return replace(row, stride_at="1x1")
+    if option == "nobn":
+        return replace(row, norm="none")
+    if option.startswith("w"):
+        k = int(option[1:])
+        return replace(row, widths=tuple(k * w for w in row.widths), stem_width=k * row.stem_width)
     if row.shortcut == "none":
         raise UsageError(f"'{name}': a plain net has no shortcuts to choose")
     return replace(row, shortcut=option)

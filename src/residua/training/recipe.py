@@ -71,6 +71,7 @@ class Recipe:
     # the net
     drop_depth: float = 0.0
     zero_init: bool = False
+    zero_init_from_layers: int | None = None  # zero_init for residual nets of this many weighted layers
 
     def __post_init__(self) -> None:
         """Fit every value to its type and check it."""
@@ -130,6 +131,7 @@ CHECKS: Mapping[str, tuple[str, Any]] = {
     "warmup_until_error": ("in (0, 1]", lambda x: 0 < x <= 1),
     "label_smoothing": ("in [0, 1)", _fraction),
     "drop_depth": ("in [0, 1)", _fraction),
+    "zero_init_from_layers": ("at least 1", lambda x: x >= 1),
 }  # fmt: skip
 
 
@@ -174,6 +176,7 @@ RECIPES: Mapping[str, Recipe] = {
             peak_at=0.15,
             start_factor=0.1,
             label_smoothing=0.05,
+            zero_init_from_layers=110,  # as the paper's warm-up: deeper nets would not get going at this rate
         ),
         Recipe(
             name="he2015-cifar",

@@ -96,9 +96,9 @@ class Run:
 
     # -- metrics: one object a line ---------------------------------------------------------------------------------
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl."""
-        path = self.path("metrics.jsonl")
+    def log(self, row: Mapping[str, Any], name: str = "metrics.jsonl") -> None:
+        """Append one row to metrics.jsonl, or to another file of rows."""
+        path = self.path(name)
 
         def append() -> None:
             with path.open("a", encoding="utf-8") as f:
@@ -112,8 +112,10 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Take the rows after `step` away, and a last one that was cut off: they will be written again."""
-        rows = [row for row in self.metrics() if row.get("step", 0) <= step]
-        self.write_bytes("metrics.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+        for name in ("metrics.jsonl", "units.jsonl"):
+            if name == "metrics.jsonl" or (self.folder / name).exists():
+                rows = [row for row in read_metrics(self.folder, name) if row.get("step", 0) <= step]
+                self.write_bytes(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
 
     def write_metrics_csv(self) -> None:
         """metrics.csv: the epochs of metrics.jsonl as a table."""
@@ -165,9 +167,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
     """Every whole row of a run's metrics.jsonl; a line that was cut off is left out."""
-    path = folder / "metrics.jsonl"
+    path = folder / name
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):
