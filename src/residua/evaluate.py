@@ -95,12 +95,12 @@ def evaluate(net: nn.Module, batches: Iterable[Batch], classes: Sequence[str], e
     index, labels, outputs = [], [], []
     with evaluating(net), torch.no_grad():
         for batch in batches:
-            _check_labels(batch.targets, len(classes))
+            check_labels(batch.targets, len(classes))
             index.append(np.asarray(batch.index))
             labels.append(batch.targets.cpu().numpy())
             with engine.autocast():
                 logits = net(engine.move(batch.images))
-            outputs.append(_summary(logits.float(), engine.move(batch.targets), len(classes)))
+            outputs.append(summary(logits.float(), engine.move(batch.targets), len(classes)))
     if not outputs:
         raise DataError("there are no images to evaluate")
     top5, probability, losses = (torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True))
@@ -119,14 +119,15 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             m.training = True
 
 
-def _check_labels(targets: Tensor, k: int) -> None:
+def check_labels(targets: Tensor, k: int) -> None:
+    """Raise DataError for a label that is none of `k` classes."""
     if targets.ndim != 1 or targets.is_floating_point():
         raise ValueError(f"evaluation needs one class an image, got targets of shape {tuple(targets.shape)}")
     if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < k:
         raise DataError(f"the data have class {int(targets.max())}, the model has classes 0 to {k - 1}")
 
 
-def _summary(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def summary(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """What is kept of logits (N, K): best classes (N, 5), their probabilities (N, 5), cross-entropies (N,)."""
     if logits.shape[1] != k:
         raise DataError(f"the net tells {logits.shape[1]} classes apart, the data have {k}")

@@ -1,7 +1,6 @@
 """``residua eval MODEL DATA``: how often is the model wrong, with counts."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,12 +26,7 @@ from residua.files import write
 
 if TYPE_CHECKING:
     from residua.data.batches import Batch
-    from residua.data.sources import Dataset, Split
-    from residua.data.view import View
-    from residua.engine import Engine
     from residua.evaluate import Evaluation
-    from residua.nn.modelfile import Header
-    from residua.nn.resnet import Net
 
 
 SKIPPED = 5  # unusable files that are named; --json names all
@@ -92,13 +86,15 @@ def evaluate(
     from residua.cli.live import waiting
 
     with waiting("loading torch, the model and the data"):
-        task = _task(path, data, split, root=root, seed=seed, limit=limit)
-        engine = _engine(task, device=device, precision=precision, threads=threads, workers=workers)
         from residua.evaluate import evaluate as count
+        from residua.pair import pair
+
+        task = pair(path, data, split=split, root=root, seed=seed, limit=limit)
+        engine = task.engine(device=device, precision=precision, threads=threads, workers=workers)
 
         net = engine.place(task.net)
-    found = count(net, _followed(_batches(task, batch_size, engine), task.n), task.classes, engine)
-    written = _write(folder, found, [n for s in task.splits for n in s.names]) if folder else []
+    found = count(net, _followed(task.batches(batch_size, engine.workers), task.n), task.classes, engine)
+    written = _write(folder, found, task.names) if folder else []
     about = {
         "model": str(path),
         "arch": task.header.row.name,
@@ -115,113 +111,6 @@ def evaluate(
         emit(found.to_json() | about)
     else:
         _show(found, about)
-
-
-@dataclass(frozen=True)
-class Task:
-    """A model, and the pictures to show it; labels count in `classes`."""
-
-    net: "Net"
-    header: "Header"
-    view: "View"
-    dataset: "Dataset"
-    splits: "list[Split]"
-    classes: tuple[str, ...]
-    notes: list[str]
-
-    @property
-    def n(self) -> int:
-        """How many pictures."""
-        return sum(map(len, self.splits))
-
-
-def _task(path: Path, data: str, split: str, *, root: str | None, seed: int | None, limit: int | None) -> Task:
-    """Everything loaded, and the model's classes and the data's brought together."""
-    from residua.data.view import View
-    from residua.nn import modelfile
-
-    net, header = modelfile.load(path)
-    dataset = _open(data, split, header, root=root, seed=seed, limit=limit)
-    notes = list(dataset.notes)
-    classes, places = _classes(header, dataset, notes)
-    splits = _splits(dataset, split, places)
-    return Task(net, header, View.from_json(header.view), dataset, splits, classes, notes)
-
-
-def _engine(task: Task, **asked: Any) -> "Engine":
-    from residua.data.dataset import ArrayImages
-    from residua.engine import decide
-
-    in_memory = all(isinstance(s.images, ArrayImages) for s in task.splits)
-    return decide(side_px=task.view.side_px, in_memory=in_memory, **asked)
-
-
-# -- the data, in the model's classes -------------------------------------------------------------------------------
-
-
-def _open(
-    data: str, split: str, header: "Header", *, root: str | None, seed: int | None, limit: int | None
-) -> "Dataset":
-    """The data, divided as the training divided them."""
-    from residua.data.sources import open_data
-
-    recipe = header.recipe or {}
-    return open_data(
-        data,
-        root=root,
-        seed=int(header.data.get("seed", 0)) if seed is None else seed,
-        val_fraction=float(recipe.get("val_fraction", 0.1)) if split in ("train", "val") else 0.0,
-        limit=limit,
-    )
-
-
-def _classes(header: "Header", dataset: "Dataset", notes: list[str]) -> tuple[tuple[str, ...], list[int]]:
-    """The names of the model's classes, and for each class of the data its place among them. Raises DataError."""
-    ours, theirs = header.classes, dataset.classes
-    if ours == theirs:
-        return ours, list(range(len(ours)))
-    if ours == tuple(map(str, range(len(ours)))) and len(ours) == len(theirs):
-        notes.append(f"the model's classes have no names: those of {dataset.name} are taken, by position")
-        return theirs, list(range(len(theirs)))
-    for name in theirs:
-        if name not in ours:
-            raise DataError(
-                f"class '{name}' of {dataset.name} is none of the model's {len(ours)} classes ({_some(ours)}): "
-                "evaluate on data with the model's classes"
-            )
-    if len(theirs) < len(ours):
-        notes.append(f"{dataset.name} has {len(theirs)} of the model's {len(ours)} classes, found by name")
-    return ours, [ours.index(name) for name in theirs]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-
-
-def _splits(dataset: "Dataset", word: str, places: list[int]) -> "list[Split]":
-    """The split of that name, or all, with labels that count in the model's classes. Raises DataError."""
-    import numpy as np
-
-    from residua.data.sources import Split
-
-    chosen = (
-        list(dataset.splits.values()) if word == "all" else [dataset.splits[word]] if word in dataset.splits else []
-    )
-    if not chosen:
-        raise DataError(f"{dataset.name} has no {word} split: it has {', '.join(dataset.splits)}")
-    table = np.asarray(places, dtype=np.int64)
-    return [Split(s.images, table[s.labels], s.names) for s in chosen]
-
-
-def _batches(task: Task, batch_size: int, engine: "Engine") -> "Iterator[Batch]":
-    """Every picture of the splits once, counted on from one split to the next."""
-    from residua.data.batches import in_order
-
-    first = 0
-    for split in task.splits:
-        for batch in in_order(split, task.view, batch_size, engine.workers):
-            yield replace(batch, index=batch.index + first)
-        first += len(split)
 
 
 def _followed(batches: "Iterator[Batch]", total: int) -> "Iterator[Batch]":

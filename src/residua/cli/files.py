@@ -31,11 +31,11 @@ def existing(name: str, what: str) -> Path:
         raise DataError(f"cannot read {name}: {e.strerror}") from e
 
 
-def fresh(name: str, what: str) -> Path:
-    """A path at which nothing stands yet, so that nothing is written over. Raises DataError."""
+def fresh(name: str, what: str, flag: str = "--out") -> Path:
+    """A path at which nothing stands yet, so that nothing is written over. Raises DataError that names the `flag`."""
     path = Path(name)
     if path.is_symlink() or path.exists():
-        raise DataError(f"{name} exists and is never overwritten: choose another --out for the {what}")
+        raise DataError(f"{name} exists and is never overwritten: choose another {flag} for the {what}")
     return path
 
 
