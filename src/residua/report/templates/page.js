@@ -19,7 +19,7 @@ for (const svg of document.querySelectorAll("svg.chart")) {
     for (const old of pointer.querySelectorAll("circle")) old.remove();
     readout.replaceChildren();
     const title = document.createElement("b");
-    title.textContent = `epoch ${point.epoch}`;
+    title.textContent = `${svg.dataset.unit || "epoch"} ${point.epoch}`;
     readout.append(title);
     for (const [kind, label, text, y] of point.rows) {
       const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
