@@ -36,12 +36,14 @@ def train(
     the run (``arch="resnet18"``, ``seed=1``, ``out="runs/first"``). `sets` are words such as ``"label_smoothing=0"``.
     ``resume="runs/first"`` goes on with a run. Raises UsageError for a word that does not exist, with the nearest ones.
     """
+    from residua.amounts import in_numbers
     from residua.training.recipe import FIELDS
     from residua.training.recipe import recipe as find
 
     resume = options.pop("resume", None)
     of_recipe = {k: v for k, v in options.items() if k in FIELDS}
     of_run = {k: v for k, v in options.items() if k not in FIELDS} | ({} if data is None else {"data": str(data)})
+    of_run |= in_numbers({**of_run, **of_recipe}, sets)
     found = find(recipe or (f"{resume}/config.toml" if resume else "quick"), sets, **of_recipe)
     from residua.job import Finished, Tested, TrainOptions, resumed
     from residua.job import train as events

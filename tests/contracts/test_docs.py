@@ -30,7 +30,10 @@ def parse(line: str) -> None:
     words = shlex.split(re.sub(r"\s{2,}(a|on|what) .*", "", line))[1:]
     whole = commands()["residua"]
     name, verb, rest = whole.resolve_command(whole.make_context("residua", []), words)
-    verb.make_context(name, rest)
+    context = verb.make_context(name, rest)
+    if getattr(verb, "commands", None):
+        inner, deepest, rest = verb.resolve_command(context, rest)
+        deepest.make_context(inner, rest)
 
 
 def test_the_page_of_commands_is_what_the_commands_say():
@@ -58,9 +61,10 @@ def test_every_shell_example_of_the_readme_parses():
 
 
 @pytest.mark.parametrize("line", [c for c in command_lines(README) if c.split()[1] in ("archs", "describe")])
-def test_shell_examples_of_the_readme_that_need_no_files_run(line, capfd):
+def test_shell_examples_of_the_readme_that_need_no_files_run(line, tmp_path, monkeypatch, capfd):
     from residua.cli.main import run
 
+    monkeypatch.chdir(tmp_path)
     assert run(shlex.split(line)[1:]) == 0
     assert capfd.readouterr().out
 

@@ -11,24 +11,28 @@ import residua
 
 SOURCE = Path(residua.__file__).parent
 
-GROUND, TOP = -1, 5
+GROUND, TOP = -1, 6
 FLOORS = {
-    "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND,
+    "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
     "nn": 0, "data": 0, "engine": 0,
-    "training": 1, "evaluate": 1,
-    "predict": 2, "job": 2, "explain": 2, "export": 2, "detect": 2, "depth": 2,
-    "report": 3, "serve": 3,
-    "cli": 4, "api": 4,
+    "training": 1, "evaluate": 1, "pair": 1,
+    "predict": 2, "explain": 2, "export": 2, "detect": 2, "depth": 2,
+    "job": 3,
+    "study": 4, "report": 4, "serve": 4,
+    "cli": 5, "api": 5,
     "__init__": TOP, "__main__": TOP,
 }  # fmt: skip
 
 LIBRARIES = {
-    "errors": set(), "words": set(), "files": set(), "seeds": {"numpy"},
+    "errors": set(), "words": set(), "files": set(), "amounts": set(), "seeds": {"numpy"},
     "nn": {"torch", "safetensors"},
     "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow"},
     "engine": {"torch"},
     "training": {"numpy", "torch"},
     "evaluate": {"numpy", "torch"},
+    "pair": {"numpy"},
+    "depth": {"numpy", "torch"},
+    "study": {"numpy", "torch", "ray"},
     "predict": {"numpy", "torch", "pyarrow"},
     "job": {"numpy", "torch", "PIL"},
     "report": {"numpy", "matplotlib", "jinja2", "PIL"},

@@ -48,8 +48,13 @@ What scripts may rely on; errors are fractions, and numbers that are not finite 
 
 def commands() -> dict[str, Any]:
     """Every command by the words that call it."""
-    whole: Any = typer.main.get_command(app)
-    return {"residua": whole, **{f"residua {name}": verb for name, verb in whole.commands.items()}}
+    return dict(_within("residua", typer.main.get_command(app)))
+
+
+def _within(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    yield path, command
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from _within(f"{path} {name}", verb)
 
 
 def page() -> str:

@@ -46,7 +46,7 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb of the first argument. Raises UsageError that names the nearest ones."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise unknown("command", args[0], self.commands, "`residua --help` lists them all")
+            raise unknown("command", args[0], self.commands, f"`{ctx.command_path} --help` lists them all")
         return super().resolve_command(ctx, args)
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from residua.cli.results import bar_of
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from residua.job import Decided, Event, Started, Validated
+    from residua.job import Decided, Event, Paced, Started, Validated
     from residua.training.loop import Epoch, Step
 
 ROWS = 30  # epochs in the table; of a longer training every second, third, ... one, and every best
@@ -25,13 +26,14 @@ BAR = 16  # characters of a validation error's bar
 
 def follow(events: "Iterable[Event]") -> "Iterator[Event]":
     """The events of a training, shown on stderr while they pass."""
-    from residua.job import Decided, Started, Validated
+    from residua.job import Decided, Paced, Started, Validated
     from residua.training.loop import Epoch, Step
 
     shown = Display(progress()) if sys.stderr.isatty() else Lines()
     listeners: dict[type, Callable[[Any], None]] = {
         Decided: shown.decided,
         Started: shown.started,
+        Paced: shown.paced,
         Step: shown.step,
         Epoch: shown.epoch,
         Validated: shown.validated,
@@ -112,6 +114,12 @@ class Lines:
             self.decided(early)
         say(f"run folder: {event.run}")
 
+    def paced(self, event: "Paced") -> None:
+        """Another end than it began with."""
+        assert self.about is not None
+        self.about = replace(self.about, steps=event.steps, epochs=event.epochs)
+        self.pace.steps = event.steps
+
     def step(self, event: "Step") -> None:
         """A line now and then while an epoch lasts."""
         now = time.monotonic()
@@ -187,6 +195,13 @@ class Display:
         )
         self.live, self.task = _progress(self.console, event)
         self.live.start()
+
+    def paced(self, event: "Paced") -> None:
+        """Another end than it began with."""
+        assert self.live is not None and self.about is not None
+        self.about = replace(self.about, steps=event.steps, epochs=event.epochs)
+        self.pace.steps = event.steps
+        self.live.update(self.task, total=event.steps)
 
     def step(self, event: "Step") -> None:
         """Move the live line."""

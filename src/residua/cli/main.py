@@ -10,11 +10,13 @@ import typer
 
 from residua.cli.archs import archs
 from residua.cli.convert import convert
+from residua.cli.depth import app as depth
 from residua.cli.describe import describe
 from residua.cli.eval import evaluate
 from residua.cli.help import Command, Group, show
 from residua.cli.predict import predict
 from residua.cli.report import report
+from residua.cli.study import study
 from residua.cli.terminal import one_line
 from residua.cli.train import train
 from residua.errors import Interrupted, ResiduaError
@@ -57,10 +59,12 @@ def residua(
 app.command("train", cls=Command)(train)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
+app.command("study", cls=Command)(study)
 app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)
 app.command("describe", cls=Command)(describe)
 app.command("convert", cls=Command)(convert)
+app.add_typer(depth)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

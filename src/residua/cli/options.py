@@ -17,6 +17,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--shortcut": ("A", "B", "C", "none"),
     "--split": ("train", "val", "test", "all"),
     "--to": ("torchvision",),
+    "--only": ("units", "random", "swap"),
 }
 
 DATA_HELP = (
@@ -131,5 +132,34 @@ Exact = Annotated[
         "fp32 is exact; auto, bf16 and fp16 are faster where the machine has them",
         section="machine",
         shown="fp32",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="choose depth and epochs so that all ends within this time (90s, 10m, 1h30m); "
+        "with --arch the epochs, with --epochs the depth",
+        rich_help_panel="net",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="SIZE",
+        help="train within this memory (8G): maps are computed again, then batches cut into slices, as far as needed",
+        show_default="what is free",
+        rich_help_panel="machine",
+    ),
+]
+Grow = Annotated[
+    str | None,
+    typer.Option(
+        "--grow",
+        metavar="FRACTION:DEPTHS",
+        help="deepen the net on the way without changing what it computes, such as 0.4:5-5-5",
+        rich_help_panel="net",
     ),
 ]

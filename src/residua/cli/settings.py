@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from residua.amounts import in_numbers
 from residua.errors import DataError, UsageError
 from residua.words import unknown
 
@@ -26,6 +27,7 @@ def options(
     words = {k: v for k, v in file.items() if k != "recipe"} | dict(given)
     run = words.pop("resume", None)
     source = recipe or _recipe_of(config, file) or (str(_run_config(run)) if run else "quick")
+    words |= in_numbers(words, sets)
     made = find(source, sets, **{k: v for k, v in words.items() if k in FIELDS})
     words = {k: v for k, v in words.items() if k not in FIELDS}
     if "depths" in words:

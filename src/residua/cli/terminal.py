@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from residua.amounts import duration as duration
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
 
 def emit(document: Any) -> None:
     """Print one JSON document on stdout. Numbers that are not finite become null: JSON has no word for them."""
-    print(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    print(as_json(document), flush=True)
+
+
+def as_json(document: Any, indent: int | None = 2) -> str:
+    """The document as JSON for people and programs, null for numbers that are not finite; in one line for None."""
+    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def say(line: str) -> None:
@@ -82,20 +89,6 @@ def short(number: float) -> str:
 def counted(n: int, what: str) -> str:
     """``1 picture``, ``2,000 pictures``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``; a number that is not finite as a dash."""
-    if not math.isfinite(seconds):
-        return "–"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _finite(value: Any) -> Any:

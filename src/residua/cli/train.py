@@ -8,9 +8,12 @@ import typer
 from residua.cli.options import (
     DATA_HELP,
     RECIPE_HELP,
+    Budget,
     Debug,
+    Grow,
     Json,
     Limit,
+    Memory,
     Root,
     Threads,
     Workers,
@@ -77,6 +80,8 @@ def train(
     depths: Annotated[
         str | None, option("--depths", "units of each stage", NET, metavar="N,N,N", shown="the net's own")
     ] = None,
+    grow: Grow = None,
+    budget: Budget = None,
     recipe: Annotated[
         str | None,
         option(
@@ -146,6 +151,7 @@ def train(
     ] = None,
     threads: Threads = None,
     workers: Workers = None,
+    memory: Memory = None,
     seed: Annotated[
         int | None, option("--seed", "what every random choice is drawn from", RUN, metavar="N", shown="0")
     ] = None,
@@ -162,6 +168,10 @@ def train(
     save_every: Annotated[
         float | None, option("--save-every", "how often to save the state", RUN, metavar="SECONDS", min=0, shown="30")
     ] = None,
+    watch_units: Annotated[
+        bool,
+        option("--watch-units", "write now and then what each unit does to its input, into units.jsonl", RUN),
+    ] = False,
     resume: Annotated[
         str | None, option("--resume", "go on with a run that was interrupted", RUN, metavar="RUN")
     ] = None,
@@ -191,6 +201,7 @@ def train(
       residua train
       residua train ./photos --epochs 30 --out runs/photos
       residua train cifar10 --arch cifar_resnet56 --recipe he2015-cifar --seed 1
+      residua train cifar10 --budget 10m
       residua train ./photos --weights resnet50.safetensors --recipe finetune
       residua train --resume runs/photos
     """
@@ -229,11 +240,12 @@ def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
     from residua.cli.live import follow
     from residua.job import Finished, Tested
     from residua.job import train as events
+    from residua.job.course import age
     from residua.report import draw
 
     test: Evaluation | None = None
     run, seconds = Path(), 0.0
-    for event in follow(events(options)):
+    for event in follow(events(options, spent=age())):
         if isinstance(event, Tested):
             test = event.evaluation
         if isinstance(event, Finished):

@@ -12,26 +12,32 @@ from residua.data.view import View
 from residua.engine import Decision
 from residua.errors import DataError, Interrupted, UsageError
 from residua.job import record
+from residua.job.budget import within
+from residua.job.course import Clock, Course
 from residua.job.events import Decided, Event
+from residua.job.foresight import careful, in_memory, in_time
+from residua.job.growth import check_growth
 from residua.job.options import TrainOptions, check_changes, resumed, to_config
 from residua.job.plan import Plan, complete, open_view, prepare
 from residua.job.session import Session
 from residua.job.stopping import Stop, signals
 from residua.nn.arch import from_json
+from residua.training.carry import take_up
 from residua.training.loop import begin
 from residua.training.run import Run, check_free
 from residua.training.schedule import total_steps
 
 
-def train(options: TrainOptions) -> Iterator[Event]:
+def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
     """Train a net as the options say, or go on with `options.resume`, and write a run folder.
 
+    `spent` seconds of a budget are gone already.
     Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
     after Ctrl-C or SIGTERM, when everything is saved.
     """
     with signals() as stop:
         make = new_session if options.resume is None else resumed_session
-        session, decisions = make(options, stop)
+        session, decisions = make(options, stop, Clock(spent, options.budget))
         with session.run:
             try:
                 yield Decided(decisions)
@@ -41,11 +47,16 @@ def train(options: TrainOptions) -> Iterator[Event]:
                 raise Interrupted(f"stopped at once; go on from the last saved step with: {again}") from None
 
 
-def new_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decision, ...]]:
+def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
     """A training before its first step, and a run folder that says so."""
     if options.out is not None:
         check_free(Path(options.out))
     plan = prepare(options)
+    check_growth(plan)
+    if options.budget is not None:
+        plan = within(plan, options, clock)
+    plan = in_time(in_memory(plan), clock)
+    careful(plan.engine, plan.segments)
     told = record.summary(plan)
     net, batches = plan.net(), plan.batches()
     stop.at_once = False
@@ -53,10 +64,11 @@ def new_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decis
     try:
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
-        session = Session(plan, run, stop, state, batches, told=lines)
+        decisions = plan.decisions + take_up(state, plan.carried)
+        session = Session(plan, run, stop, state, batches, clock, told=lines)
         run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
-        record.decisions(run, plan.decisions)
+        record.decisions(run, decisions)
         run.write_json("data_check.json", record.data_check(plan.dataset))
         run.write_json("summary.json", told)
         write_split(plan.dataset, run.path("split.csv"))
@@ -65,7 +77,7 @@ def new_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decis
     except BaseException:
         run.close()
         raise
-    return session, plan.decisions
+    return session, decisions
 
 
 def free_name(plan: Plan) -> str:
@@ -78,7 +90,7 @@ def free_name(plan: Plan) -> str:
     return str(Path("runs", f"{stem}-{n}"))
 
 
-def resumed_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[Decision, ...]]:
+def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
     """A training as it was saved, and its run folder."""
     assert options.resume is not None
     run = Run.open(options.resume)
@@ -89,7 +101,8 @@ def resumed_session(options: TrainOptions, stop: Stop) -> tuple[Session, tuple[D
         net, batches = plan.net(), plan.batches()
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
-        session = Session(plan, run, stop, state, batches, told=lines)
+        careful(plan.engine, plan.segments)
+        session = Session(plan, run, stop, state, batches, clock, told=lines)
         session.load(saved)
         steps = total_steps(plan.recipe, batches.steps_per_epoch)
         if state.step >= steps and (run.folder / "evaluation.json").exists():
@@ -119,4 +132,8 @@ def reopened(options: TrainOptions, saved: dict[str, Any]) -> Plan:
             f"{options.data} has {len(dataset.classes)} classes, {options.resume} was begun with {row.classes}"
         )
     plan = complete(options, dataset, view, row)
-    return replace(plan, lineage=json.loads(saved["lineage"]))
+    if (steps := saved.get("steps")) is not None:
+        plan = replace(plan, recipe=replace(plan.recipe, epochs=None, steps=steps))
+    if (course := saved.get("course")) is not None:
+        plan = replace(plan, course=Course.from_json(json.loads(course)), forecast_seconds=saved["forecast_seconds"])
+    return in_memory(replace(plan, lineage=json.loads(saved["lineage"])), begun=True)

@@ -34,6 +34,14 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Paced:
+    """The training takes another number of steps than it began with, to keep to its budget."""
+
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Validated:
     """The held-out images after an epoch; `best`: this epoch's weights are the ones to keep so far."""
 
@@ -57,4 +65,4 @@ class Finished:
     seconds: float
 
 
-Event = Decided | Started | Step | Epoch | Validated | Tested | Finished
+Event = Decided | Started | Paced | Step | Epoch | Validated | Tested | Finished

@@ -7,6 +7,7 @@ from typing import Any
 
 from residua.data.names import check_spec
 from residua.errors import DataError, UsageError
+from residua.job.course import growths
 from residua.nn.zoo import find
 from residua.training import recipe as recipes
 from residua.training.recipe import FIELDS, RECIPES, Recipe
@@ -15,15 +16,19 @@ from residua.words import unknown
 #: What does not belong to the training itself, and is not kept in config.toml.
 OUTSIDE = ("out", "resume", "accept_changes")
 #: What may differ on resuming without a word: where and how fast, not what.
-FREE = ("root", "threads", "workers", "save_every")
+FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units")
 #: What a begun training cannot change at all.
-FIXED = ("arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed")
+FIXED = ("arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed", "budget", "grow")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """One training. `out` is the run folder (default: ``runs/<data>-<net>-<n>``), `save_every` is in seconds.
 
+    `watch_test` evaluates the test images after every epoch too, to be seen and never to choose by; `watch_gradients`
+    logs the norm of each unit's gradient now and then, `watch_units` what each unit does to its input (units.jsonl).
+    `budget` is in seconds, from the command's start to the report: it chooses depth and epochs, with `fixed_length`
+    the depth alone. `memory` is in bytes. `grow` deepens the net on the way (``0.4:5-5-5``).
     `resume` names a run folder to go on with; `accept_changes` lets options differ from those it was begun with.
     """
 
@@ -47,6 +52,13 @@ class TrainOptions:
     threads: int | None = None
     workers: int | None = None
     save_every: float = 30.0
+    budget: float | None = None
+    fixed_length: bool = False
+    memory: int | None = None
+    grow: str | None = None
+    watch_test: bool = False
+    watch_gradients: bool = False
+    watch_units: bool = False
     resume: str | None = None
     accept_changes: bool = False
 
@@ -62,6 +74,9 @@ class TrainOptions:
             raise UsageError(f"--image-size {self.image_size}: give 1 to 4096 pixels")
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"--limit {self.limit}: give at least 2")
+        growths(self.grow)
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"--budget {self.budget:g}: give more than nothing")
         if not self.save_every >= 0:
             raise UsageError(f"--save-every {self.save_every}: give 0 or more seconds")
         if self.resume is None:

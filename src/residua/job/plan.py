@@ -1,7 +1,8 @@
 """From options to everything a training needs: data, view, net, engine, recipe; each decision said."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from residua.data.sources import open_data
 from residua.data.view import SMALL_SIDE_PX, View, view_for
 from residua.engine import Decision, Engine, decide
 from residua.errors import DataError, UsageError
+from residua.job.course import Course
 from residua.job.options import TrainOptions
 from residua.nn import modelfile, names
 from residua.nn.arch import Arch, Row
@@ -41,6 +43,11 @@ class Plan:
     lineage: list[Any]
     decisions: tuple[Decision, ...]
     start: Mapping[str, Tensor] | None  # weights to start from, under our names
+    carried: Mapping[str, Tensor] = field(default_factory=dict)  # what training went on with when they were kept
+    segments: tuple[int, ...] = ()  # units to recompute, for want of memory
+    limit: float = math.inf  # bytes that training may take
+    course: Course | None = None  # how long it takes, where that was measured
+    forecast_seconds: float | None = None
 
     def net(self) -> Net:
         """The net before the first step, on the CPU: a function of the seed, or the weights to start from."""
@@ -50,6 +57,7 @@ class Plan:
             net.load_state_dict(names.adapt(self.start, self.row))
         elif self.recipe.zero_init:
             initialise(net, zero_last=True)
+        net.segments = self.segments
         return net
 
     def batches(self) -> Batches:
@@ -72,6 +80,7 @@ class Trained:
     row: Row
     view: Mapping[str, Any]
     lineage: list[Any]
+    carried: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def prepare(options: TrainOptions) -> Plan:
@@ -134,6 +143,7 @@ def complete(
         lineage=trained.lineage if trained else [],
         decisions=decisions + resolved + engine.decisions,
         start=trained.state if trained else None,
+        carried=trained.carried if trained else {},
     )  # fmt: skip
 
 
@@ -225,7 +235,7 @@ def read_weights(options: TrainOptions) -> Trained:
     if options.arch not in ("auto", header.row.name):
         raise UsageError(f"{path} is a {header.row.name}, not a {options.arch}: leave --arch out")
     lineage = [*header.lineage, {"from": path.name, "data": dict(header.data)}]
-    return Trained(net.state_dict(), header.row, header.view, lineage)
+    return Trained(net.state_dict(), header.row, header.view, lineage, modelfile.carried(path))
 
 
 def adopted(path: Path, row: Row, options: TrainOptions) -> Trained:
@@ -264,6 +274,11 @@ def resolve(recipe: Recipe, dataset: Dataset, row: Row) -> tuple[Recipe, tuple[D
         why = f"{row.name} has {row.layers} layers; from {recipe.warmup_from_layers} on they need it"
         told.append(Decision("warm-up", "none", why, "--set warmup_from_layers=0"))
         recipe = replace(recipe, warmup_until_error=None)
+    deep = recipe.zero_init_from_layers
+    if deep is not None and isinstance(row, Arch) and row.shortcut != "none" and row.layers >= deep:
+        why = f"nets of {deep} layers or more begin as the identity: this rate would drive them apart"
+        told.append(Decision("zero_init", "true", why, "--set zero_init_from_layers=none"))
+        recipe = replace(recipe, zero_init=True)
     if recipe.schedule == "plateau" and "val" not in dataset.splits:
         raise UsageError(f"recipe {recipe.name}: a plateau is seen on held-out images: --set val_fraction=0.1")
     return recipe, tuple(told)

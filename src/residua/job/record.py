@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.data.batches import Batches
 from residua.data.dataset import Dataset, Split
@@ -24,7 +24,9 @@ from residua.evaluate import Evaluation
 from residua.job.plan import Plan
 from residua.nn.arch import to_json
 from residua.nn.cost import cost
+from residua.nn.resnet import units
 from residua.training import recipe as recipes
+from residua.training.loop import Step
 from residua.training.run import Run
 
 WORST, BEST, THUMB_PX = 16, 8, 96
@@ -148,6 +150,13 @@ def gallery(run: Run, split: Split, evaluation: Evaluation, classes: tuple[str, 
     run.write_json("gallery.json", rows)
 
 
+def gradients(step: Step, net: nn.Module) -> dict[str, Any]:
+    """The norm of the gradient in each unit's branch, in network order, after a step: a row of metrics.jsonl."""
+    branches = ([p.grad for p in u.branch.parameters() if p.grad is not None] for u in units(net))
+    norms = [float(torch.nn.utils.get_total_norm(grads)) for grads in branches]
+    return {"event": "gradients", "step": step.step, "epoch": step.epoch, "norms": norms}
+
+
 def summary(plan: Plan) -> dict[str, Any]:
     """What is trained on what, for the report."""
     price = cost(plan.row, plan.view.side_px)
@@ -162,3 +171,11 @@ def summary(plan: Plan) -> dict[str, Any]:
         "seed": plan.options.seed,
         "command": command(),
     }
+
+
+def spent(plan: Plan, seconds: float) -> dict[str, Any]:
+    """What a budget or a forecast said, and what it came to, from the command's start; nothing without either."""
+    if plan.forecast_seconds is None:
+        return {}
+    told = {"budget_seconds": plan.options.budget, "forecast_seconds": plan.forecast_seconds, "spent_seconds": seconds}
+    return {k: v for k, v in told.items() if v is not None}

@@ -17,9 +17,12 @@ from residua.engine import Decision
 from residua.errors import Interrupted
 from residua.evaluate import Evaluation, evaluate, per_class_csv, predictions_csv
 from residua.job import record
-from residua.job.events import Decided, Event, Finished, Started, Tested, Validated
+from residua.job.course import Clock
+from residua.job.events import Decided, Event, Finished, Paced, Started, Tested, Validated
+from residua.job.growth import stops, turn
 from residua.job.plan import Plan
 from residua.job.stopping import Stop, Stopped
+from residua.job.watching import Watch, look
 from residua.nn import modelfile
 from residua.nn.arch import to_json
 from residua.training import recipe as recipes
@@ -53,6 +56,7 @@ class Session:
     stop: Stop
     state: State
     batches: Batches
+    clock: Clock = field(default_factory=Clock)
     best: Best | None = None
     kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of `best`
     pending: Epoch | None = None  # an epoch that is trained and not yet validated
@@ -61,6 +65,10 @@ class Session:
     saved: float = field(default_factory=time.perf_counter)
     seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
     told: list[str] = field(default_factory=list)  # by the engine, later
+    watch: Watch | None = None  # made when it is needed
+    paced: int = 0  # looks at the clock so far
+    mark: tuple[int, float, float] | None = None  # the last of them: step, time, `aside`
+    aside: float = 0.0  # seconds of this session that were not training
 
     @property
     def seconds(self) -> float:
@@ -72,37 +80,63 @@ class Session:
         """The names of the classes."""
         return self.plan.dataset.classes
 
+    @property
+    def steps(self) -> int:
+        """How many steps the training takes."""
+        return total_steps(self.plan.recipe, self.batches.steps_per_epoch)
+
     def events(self) -> Iterator[Event]:
-        """Train from where the state is to the end, then test."""
+        """Train from where the state is to the end, growing and keeping to the budget on the way; then test."""
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
-        per_epoch = self.batches.steps_per_epoch
+        while True:
+            yield from self.turn()
+            if self.state.step >= self.steps:
+                break
+            yield from self.train(next(iter(stops(self)), self.steps))
+        self.save()
+        yield from self.test()
+
+    def turn(self) -> Iterator[Decided | Paced]:
+        """Grow, and look at the clock, where that is due."""
+        steps = self.steps
+        if decided := turn(self):
+            record.decisions(self.run, decided)
+            self.save()
+            yield Decided(decided)
+        if self.steps != steps:
+            yield Paced(self.steps, math.ceil(self.steps / self.batches.steps_per_epoch))
+
+    def train(self, stop: int) -> Iterator[Event]:
+        """Train until step `stop`."""
+        per_epoch, steps = self.batches.steps_per_epoch, self.steps
         rarely = max(1, per_epoch // ROWS_PER_EPOCH)
         every = 1 if self.plan.engine.kind == "cpu" else rarely
-        steps = total_steps(self.plan.recipe, per_epoch)
-        for event in fit(self.state, self.batches, self.plan.recipe, self.plan.engine, every=every):
+        for event in fit(self.state, self.batches, self.plan.recipe, self.plan.engine, stop=stop, every=every):
             if isinstance(event, Step):
                 if event.step % rarely == 0 or event.step in (1, steps):
                     self.run.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
+                    if self.plan.options.watch_gradients:
+                        self.run.log(record.gradients(event, self.state.net))
+                look(self, event, steps, every)
                 yield event
                 if event.step % per_epoch == 0 or event.step == steps:
                     continue  # its epoch follows at once
             else:
+                began = time.perf_counter()
                 yield event
                 yield from self.validate(event)
+                self.aside += time.perf_counter() - began
             yield from self.say()
             if self.stop.asked:
                 self.interrupted()
             if time.perf_counter() - self.saved >= self.plan.options.save_every:
                 self.save()
-        self.save()
-        yield from self.test()
 
     def started(self) -> Started:
         """What begins."""
-        plan, per_epoch = self.plan, self.batches.steps_per_epoch
-        steps = total_steps(plan.recipe, per_epoch)
+        plan, per_epoch, steps = self.plan, self.batches.steps_per_epoch, self.steps
         return Started(
             run=self.run.folder,
             arch=plan.row.name,
@@ -139,6 +173,8 @@ class Session:
         self.pending = epoch
         split, net = self.plan.dataset.splits.get("val"), self.state.ema.net
         row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]}
+        if self.plan.options.watch_test and (test := self.plan.dataset.splits.get("test")) is not None:
+            row["test_error"] = self.evaluated(net, test).top1_error
         if split is None:
             self.keep(Best(epoch.epoch))
             self.close(epoch, row)
@@ -187,6 +223,7 @@ class Session:
 
     def save(self) -> None:
         """Everything that going on needs."""
+        began = time.perf_counter()
         self.run.save_state(
             {
                 "train": self.state.state_dict(),
@@ -199,9 +236,15 @@ class Session:
                 "view": json.dumps(self.plan.view.to_json()),
                 "lineage": json.dumps(self.plan.lineage),
                 "data": self.plan.dataset.fingerprint,
+                "steps": None if self.plan.recipe == self.plan.options.recipe else self.steps,
+                "paced": self.paced,
+                "spent": self.clock.spent(),
+                "course": None if self.plan.course is None else json.dumps(self.plan.course.to_json()),
+                "forecast_seconds": self.plan.forecast_seconds,
             }
         )
         self.saved = time.perf_counter()
+        self.aside += self.saved - began
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take up what `save` kept; rows and weights of a later time that was lost go away."""
@@ -210,6 +253,8 @@ class Session:
         self.kept = saved["kept"]
         self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
         self.before, self.seen = saved["seconds"], tuple(saved["seen"])
+        self.paced = saved.get("paced", 0)
+        self.clock.add(saved.get("spent", 0.0))
         self.run.forget_after(self.state.step)
         if self.kept:
             self.write_model(self.kept_net())
@@ -217,7 +262,7 @@ class Session:
     def interrupted(self) -> NoReturn:
         """Save and leave."""
         self.save()
-        step, steps = self.state.step, total_steps(self.plan.recipe, self.batches.steps_per_epoch)
+        step, steps = self.state.step, self.steps
         again = f"residua train --resume {shlex.quote(str(self.run.folder))}"
         raise Interrupted(f"stopped at step {step} of {steps}, saved; go on with: {again}")
 
@@ -241,7 +286,8 @@ class Session:
         run.write_json(
             "summary.json",
             record.summary(self.plan)
-            | {"seconds": self.seconds, "train_images_per_second": rate, "best_epoch": chosen},
+            | {"seconds": self.seconds, "train_images_per_second": rate, "best_epoch": chosen}
+            | record.spent(self.plan, self.clock.spent()),
         )
         if evaluation is not None and split is not None:
             predictions_csv(evaluation, split.names, run.path("predictions.csv"))

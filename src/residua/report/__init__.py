@@ -5,15 +5,17 @@ from pathlib import Path
 from residua.report.confusion import confusion
 from residua.report.curves import curves
 from residua.report.page import page
+from residua.report.watched import watched
 
-__all__ = ["confusion", "curves", "draw", "page"]
+__all__ = ["confusion", "curves", "draw", "page", "watched"]
 
 
 def draw(run: Path) -> Path:
-    """Draw ``curves.png``, ``confusion.png`` and ``report.html`` in the run folder; return the page's path.
+    """Draw ``curves.png``, ``confusion.png``, ``units.png`` (of watched units) and ``report.html`` in the run folder.
 
-    Raises DataError if `run` is no run folder or cannot be written.
+    Return the page's path. Raises DataError if `run` is no run folder or cannot be written.
     """
     curves(run, run / "curves.png")
     confusion(run, run / "confusion.png")
+    watched(run, run / "units.png")
     return page(run)

@@ -22,6 +22,8 @@ class RunFiles:
     decisions: list[dict[str, Any]]
     steps: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
+    gradients: list[dict[str, Any]]
+    units: list[dict[str, Any]]
     evaluation: dict[str, Any]
     data_check: dict[str, Any]
     summary: dict[str, Any]
@@ -48,6 +50,8 @@ def read(run: Path) -> RunFiles:
         decisions=_list(run / "decisions.json", damaged),
         steps=[r for r in rows if r.get("event") == "step"],
         epochs=[r for r in rows if r.get("event") == "epoch"],
+        gradients=[r for r in rows if r.get("event") == "gradients"],
+        units=_lines(run / "units.jsonl", damaged),
         evaluation=_object(run / "evaluation.json", damaged),
         data_check=_object(run / "data_check.json", damaged),
         summary=_object(run / "summary.json", damaged),

@@ -15,6 +15,7 @@ from residua.report.confusion import Matrix, matrix_of, most_confused
 from residua.report.files import RunFiles, read
 from residua.report.pictures import picture
 from residua.report.series import curves_of
+from residua.report.watched import sentence, watched_of
 
 #: Up to here the confusion is a table that can be read and selected; above it is a picture.
 TABLE_CLASSES = 30
@@ -27,7 +28,14 @@ def page(run: Path) -> Path:
     What the folder does not (yet) have is left out of the page, which says so.
     Raises DataError if `run` is no run folder or cannot be written.
     """
-    found = read(run)
+    return rendered("page.html.j2", run / "report.html", content(read(run)))
+
+
+def rendered(template: str, out: Path, said: dict[str, Any], *, sheets: tuple[str, ...] = ()) -> Path:
+    """Write a page of the house's look to `out` and return it: what is `said` in a template, with more style `sheets`.
+
+    The page is one file; only its own script may run in it. Raises DataError where it cannot be written.
+    """
     templates = resources("residua.report") / "templates"
     script = (templates / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -41,16 +49,16 @@ def page(run: Path) -> Path:
         "percent": say.percent,
         "count": say.count,
         "figures": say.figures,
+        "short": say.short,
         "label": say.label,
         "rate": say.rate,
     }
-    html = environment.get_template("page.html.j2").render(
-        content(found),
-        style=(templates / "page.css").read_text(encoding="utf-8"),
+    html = environment.get_template(template).render(
+        said,
+        style="\n".join((templates / sheet).read_text(encoding="utf-8") for sheet in ("page.css", *sheets)),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    out = run / "report.html"
     with replacing(out) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace", newline="\n")
     return out
@@ -61,12 +69,14 @@ def content(found: RunFiles) -> dict[str, Any]:
     net, data = facts.titles(found)
     curves = curves_of(found)
     matrix = matrix_of(found)
+    units = watched_of(found)
     skipped, skipped_count = facts.left_out(found)
     return {
         "net": net,
         "data": data,
         "run": found.folder.resolve().name,
         "finished": found.finished,
+        "watched": any("test_error" in r for r in found.epochs),
         "lead": facts.lead(found),
         "result": _result(found, matrix),
         "best": curves.best,
@@ -81,6 +91,8 @@ def content(found: RunFiles) -> dict[str, Any]:
         "classes": _classes(found),
         "gallery": _gallery(found),
         "batch": picture(found.folder, "batches/step-0.png"),
+        "units": picture(found.folder, "units.png") if units is not None else None,
+        "units_said": sentence(units) if units is not None else "",
         "decisions": facts.decisions(found),
         "skipped": skipped,
         "skipped_count": skipped_count,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INK = "#1d2329"
 QUIET = "#67717c"
 HAIRLINE = "#dde2e7"
+BAND = "#f3f5f8"  # the ground of every second stage
 VALIDATION = "#0072b2"  # Okabe & Ito's blue
 TRAINING = "#d55e00"  # their vermilion
 RATE = "#009e73"  # their bluish green

@@ -1,0 +1,132 @@
+"""Before a training begins: that it fits into memory, and how long it will take."""
+
+from dataclasses import replace
+
+from residua.amounts import duration, gigabytes
+from residua.depth import memory
+from residua.depth.memory import Demand, Fit
+from residua.engine import Decision, Engine
+from residua.errors import UsageError
+from residua.job.budget import course_of
+from residua.job.course import Clock, growths
+from residua.job.plan import Plan
+from residua.nn.arch import Arch, Row
+from residua.nn.cost import cost
+from residua.nn.zoo import with_depths
+from residua.training.schedule import total_steps
+
+#: From this share of the limit on a forecast is said without being asked for.
+WORTH_SAYING = 0.25
+#: From this many layers on a training is forecast before it starts.
+DEEP = 300
+#: Multiply-adds a second that a machine reaches at best, about; only to tell minutes from hours.
+PACE = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
+#: A training that would take longer than this even so is forecast, for at most this share of that time.
+LONG_SECONDS, SHARE = 900.0, 0.02
+PROBE_SECONDS = (1.0, 20.0)
+
+
+def in_memory(plan: Plan, *, begun: bool = False) -> Plan:
+    """The plan with units to recompute, and with smaller slices unless it has `begun`, as far as memory asks for it.
+
+    Raises UsageError in one line if nothing fits.
+    """
+    deepest = plan.row
+    if isinstance(deepest, Arch) and (planned := growths(plan.options.grow)):
+        deepest = with_depths(deepest, planned[-1].depths)
+    demand = demand_of(plan, deepest)
+    limit, whose = limit_of(plan)
+    fitted = memory.fit(demand, limit, slices=not begun)
+    if fitted is None and begun:
+        fitted = memory.fit(demand, float("inf"), slices=False)
+    if fitted is None:
+        raise too_large(plan, demand, limit, whose)
+    plan = replace(plan, limit=limit)
+    recipe = replace(plan.recipe, accumulate=fitted.accumulate)
+    told = decisions(plan, fitted, limit, whose)
+    return replace(
+        plan,
+        recipe=recipe,
+        options=replace(plan.options, recipe=recipe),
+        segments=segments_of(plan, plan.row, fitted.accumulate),
+        decisions=plan.decisions + told,
+    )
+
+
+def demand_of(plan: Plan, row: Row) -> Demand:
+    """What the plan's training of a net asks of memory."""
+    return Demand(row, plan.view.side_px, plan.recipe, plan.engine, memory.held() if plan.engine.kind == "cpu" else 0)
+
+
+def segments_of(plan: Plan, row: Row, accumulate: int) -> tuple[int, ...]:
+    """The units of a net to recompute within the plan's limit."""
+    demand = demand_of(replace(plan, recipe=replace(plan.recipe, accumulate=accumulate)), row)
+    found = memory.fit(demand, plan.limit, slices=False)
+    return found.segments.sizes if found is not None else ()
+
+
+def limit_of(plan: Plan) -> tuple[float, str]:
+    """Bytes that the process (on a GPU: the device's share of it) may take, and who says so."""
+    if plan.options.memory is not None:
+        return plan.options.memory, "--memory allows"
+    before = memory.held() if plan.engine.kind == "cpu" else 0
+    return memory.SHARE * (before + memory.free(plan.engine)), "the machine has for it"
+
+
+def decisions(plan: Plan, fitted: Fit, limit: float, whose: str) -> tuple[Decision, ...]:
+    """The forecast of memory, and what it led to; nothing if it is small and nobody asked."""
+    asked, changed = (
+        plan.options.memory is not None,
+        fitted.segments.sizes or fitted.accumulate > plan.recipe.accumulate,
+    )
+    if not (asked or changed or fitted.bytes > WORTH_SAYING * limit or plan.row.layers >= DEEP):
+        return ()
+    told = [Decision("memory", gigabytes(fitted.bytes), f"forecast; {gigabytes(limit)} are what {whose}", "--memory")]
+    if sizes := fitted.segments.sizes:
+        share = f"{100 * fitted.segments.again:.0f} % of the units in {len(sizes)} segments"
+        why = f"their maps are computed again: the same numbers, about {33 * fitted.segments.again:.0f} % more time"
+        told.append(Decision("recompute", share, f"{why}; without it {gigabytes(fitted.plain)}", "--memory"))
+    if fitted.accumulate > plan.recipe.accumulate:
+        pictures = plan.recipe.batch_size // fitted.accumulate
+        why = f"slices of {pictures} pictures, which is what the norms see: recomputing alone is not enough"
+        told.append(Decision("accumulate", str(fitted.accumulate), why, "--set accumulate=N"))
+    return tuple(told)
+
+
+def too_large(plan: Plan, demand: Demand, limit: float, whose: str) -> UsageError:
+    """The line to say when nothing fits."""
+    most = plan.recipe.batch_size // memory.SMALLEST_SLICE
+    small = replace(demand, recipe=replace(demand.recipe, accumulate=max(plan.recipe.accumulate, most)))
+    m = small.maps
+    pictures = small.recipe.batch_size // small.recipe.accumulate
+    least = small.fixed(m, pictures) + pictures * memory.segments(m, 0).bytes
+    return UsageError(
+        f"{demand.row.name} does not fit: even recomputed and in slices of {pictures} pictures its training takes "
+        f"{gigabytes(least)}, and {gigabytes(limit)} are what {whose}"
+    )
+
+
+# -- time -----------------------------------------------------------------------------------------------------------
+
+
+def in_time(plan: Plan, clock: Clock) -> Plan:
+    """The plan with a forecast of its time, where it is deep or long and has none yet: a few steps are measured."""
+    if plan.course is not None:
+        return plan
+    batches = plan.batches()
+    steps, batch = total_steps(plan.recipe, batches.steps_per_epoch), batches.batch_size
+    best = 3 * cost(plan.row, plan.view.side_px).macs * batch * steps / PACE[plan.engine.kind]
+    if best < LONG_SECONDS and plan.row.layers < DEEP and plan.options.memory is None:
+        return plan
+    low, high = PROBE_SECONDS
+    course = course_of(plan, min(max(SHARE * best, low), high))
+    lasts = clock.spent() + course.seconds(steps, batches.steps_per_epoch)
+    why = f"forecast: {steps:,} steps of {course.phases[-1][1]:.3g} s, as measured here just now"
+    told = Decision("time", duration(lasts), why, "--epochs")
+    return replace(plan, course=course, forecast_seconds=lasts, decisions=(*plan.decisions, told))
+
+
+def careful(engine: Engine, segments: tuple[int, ...]) -> None:
+    """Make the process keep house as the forecast assumes, where units are recomputed on a CPU."""
+    if segments and engine.kind == "cpu":
+        memory.give_back_freed()
