@@ -75,7 +75,8 @@ def study(
         option("--recipe", RECIPE_HELP, RECIPE, metavar="NAME", shown="quick", autocompletion=starting(recipes)),
     ] = None,
     epochs: Annotated[
-        float | None, option("--epochs", "how often to see every picture", RECIPE, metavar="N", shown="the recipe's")
+        float | None,
+        option("--epochs", "how often to see each picture", RECIPE, metavar="N", shown="the recipe's; 28 on digits"),
     ] = None,
     sets: Annotated[
         list[str] | None,
@@ -176,6 +177,7 @@ def _unsaid(value: Any) -> bool:
 def _options(given: dict[str, Any]) -> "StudyOptions":
     """The options that flags give, or those of the study that goes on. Raises UsageError or DataError."""
     from residua.study import StudyOptions, resumed
+    from residua.study.options import ON_DIGITS
     from residua.training.recipe import recipe as find
 
     folder = given.pop("resume", None)
@@ -184,7 +186,9 @@ def _options(given: dict[str, Any]) -> "StudyOptions":
             flag = {"sets": "set"}.get(fixed[0], fixed[0]).replace("_", "-")
             raise UsageError(f"--{flag} cannot be given with --resume: the study goes on as it was begun")
         return resumed(folder, **given)
-    made = find(given.pop("recipe", "quick"), given.pop("sets", []), epochs=given.pop("epochs", None))
+    unsaid = not given.keys() & {"recipe", "epochs", "sets"} and given.get("data", "digits") == "digits"
+    epochs = ON_DIGITS.epochs if unsaid else given.pop("epochs", None)
+    made = find(given.pop("recipe", "quick"), given.pop("sets", []), epochs=epochs)
     for name, kind, what in LISTS:
         if name in given:
             given[name] = _list(name, given[name], kind, what)

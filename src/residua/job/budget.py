@@ -15,8 +15,18 @@ from residua.nn.cost import cost
 from residua.nn.zoo import with_depths
 from residua.training.schedule import total_steps
 
-#: Depths to choose from: for small pictures every 6n+2 up to where the paper's nets still gained (He 2015, table 6).
-SMALL = tuple(f"cifar_resnet{6 * n + 2}" for n in range(1, 19))
+
+def late(units: int) -> str:
+    """The net for small pictures with so many units, of which nearly 1, 3 and 6 in 10 are in the first, second and
+    third stage: late units have as many multiply-adds as early ones and smaller maps, so they take less time, and
+    more of them learn more in the same time (studies/budget).
+    """  # fmt: skip
+    first, second = max(1, round(units / 10)), max(1, round(0.3 * units))
+    return f"cifar_resnet20:{first}-{second}-{units - first - second}"
+
+
+#: Nets to choose from: for small pictures up to where the paper's still gained (He 2015, table 6: 110 layers).
+SMALL = tuple(late(units) for units in (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54))
 LARGE = (
     "resnet18:1-1-1-1", "resnet18", "resnet18:3-3-3-3", "resnet34", "resnet50", "resnet101", "resnet152",
 )  # fmt: skip

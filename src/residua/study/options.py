@@ -19,6 +19,8 @@ ENGINES = ("local", "ray")
 OUTSIDE = ("out", "root", "device", "jobs", "engine", "address")
 #: What every cell of a folder has in common.
 SHARED = ("data", "recipe", "limit", "image_size", "precision", "gradients")
+#: How the digits are learned unless said: so long that what is left of the training error is depth's, not haste's.
+ON_DIGITS = replace(RECIPES["quick"], epochs=28)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class StudyOptions:
     norm: tuple[str, ...] = ("batch",)
     drop_depth: tuple[float, ...] = (0.0,)
     seeds: tuple[int, ...] = (0, 1, 2)
-    recipe: Recipe = RECIPES["quick"]
+    recipe: Recipe = ON_DIGITS
     gradients: bool = False
     limit: int | None = None
     image_size: int | None = None
