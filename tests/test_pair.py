@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from residua.data.sources import open_data
 from residua.data.view import view_for
@@ -60,3 +61,18 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(model):
         net, header = modelfile.load(path)
         modelfile.save(path, net, replace(header, recipe={"val_fraction": 0.0}), overwrite=True)
         pair(path, "digits", split="val")
+
+
+def test_numbers_are_names_where_the_model_was_trained_on_them(model, tmp_path):
+    """A net of the digits is no net of ten other classes; converted weights may be of any ten."""
+    path = model(*DIGITS)
+    folder = tmp_path / "photos"
+    for name in "abcdefghij":
+        (folder / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / name / "1.png")
+        Image.new("L", (8, 8), 99).save(folder / name / "2.png")
+    assert "by position" in pair(path, str(folder), split="all").notes[-1]
+    net, header = modelfile.load(path)
+    modelfile.save(path, net, replace(header, data={"name": "digits"}), overwrite=True)
+    with pytest.raises(DataError, match="class 'a' of photos is none of the model's 10 classes"):
+        pair(path, str(folder), split="all")

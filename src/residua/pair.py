@@ -89,7 +89,8 @@ def _classes(header: Header, dataset: Dataset, notes: list[str]) -> tuple[tuple[
     ours, theirs = header.classes, dataset.classes
     if ours == theirs:
         return ours, list(range(len(ours)))
-    if ours == tuple(map(str, range(len(ours)))) and len(ours) == len(theirs):
+    unnamed = not header.data and ours == tuple(map(str, range(len(ours))))  # converted, not trained by us
+    if unnamed and len(ours) == len(theirs):
         notes.append(f"the model's classes have no names: those of {dataset.name} are taken, by position")
         return theirs, list(range(len(theirs)))
     for name in theirs:

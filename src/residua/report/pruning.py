@@ -24,8 +24,8 @@ def pruning(document: Mapping[str, Any], out: Path) -> Path:
     """Draw a pruning's document to `out`: the path of the cuts, the fine-tunes, what was kept, a map of the units."""
     with style.style():
         stages = len(document["depths"])
-        made = style.figure(9.2, 4.4 + 0.27 * stages)
-        made.get_layout_engine().set(rect=(0.005, 0, 0.99, 0.815), w_pad=0.08)  # type: ignore[union-attr,call-arg]
+        made = style.figure(9.6, 4.6 + 0.27 * stages)
+        made.get_layout_engine().set(rect=(0.005, 0, 0.99, 0.775), w_pad=0.08)  # type: ignore[union-attr,call-arg]
         grid = made.add_gridspec(2, len(AGAINST), height_ratios=(11, 0.8 + stages))
         top = _top(document)
         for column, (field, label, factor) in enumerate(AGAINST):
@@ -36,7 +36,8 @@ def pruning(document: Mapping[str, Any], out: Path) -> Path:
                 axes.set_yticklabels([])
             else:
                 axes.set_title("held-out error", loc="left", fontsize=9, color=style.QUIET)
-                axes.legend(loc="upper left", frameon=False, fontsize=8, handlelength=1.4, borderaxespad=0.2)
+                made.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.008, 0.842), ncols=6,
+                            frameon=False, fontsize=8, handlelength=1.4, columnspacing=1.4)  # fmt: skip
         _map(made.add_subplot(grid[1, :]), document)
         head, under = words(document)
         made.text(0.015, 0.965, head, fontsize=12, fontweight="bold", va="top")
@@ -91,7 +92,7 @@ def _panel(axes: "Axes", document: Mapping[str, Any], field: str, factor: float,
 
 def _trials(axes: "Axes", places: Sequence[float], tuned: Sequence[Mapping[str, Any]]) -> None:
     """The fine-tunes: full where good enough, hollow where not."""
-    labels = {True: "after a fine-tune", False: "after a fine-tune, not good enough", None: "the whole net, fine-tuned"}
+    labels = {True: "fine-tuned", False: "fine-tuned, not good enough", None: "whole net, fine-tuned"}
     for word, fill in ((True, style.TRAINING), (False, "white"), (None, style.HAIRLINE)):
         chosen = [(x, r["top1_error"]) for x, r in zip(places, tuned, strict=True) if r["within"] is word]
         if chosen:
