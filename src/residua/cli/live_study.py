@@ -158,7 +158,11 @@ def show(folder: Path, document: dict[str, Any], page: Path) -> None:
     for finding in document["verdict"]["findings"]:
         console.print(cell(f"· {finding['sentence']}"), soft_wrap=False)
     console.print(
-        cell("training error: the last epoch's mean while the weights still changed, as the paper plots it", "dim")
+        cell(
+            "training error: the last epoch's mean while the weights still changed, as the paper plots it; "
+            "test error: of the weights that were kept (the figure ends with those of the last epoch)",
+            "dim",
+        )
     )
     console.print()
     console.print(cell("study   "), cell(str(folder), "bold"))

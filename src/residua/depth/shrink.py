@@ -112,7 +112,7 @@ def shrink(task: Task, goal: Goal) -> Iterator[Event]:
     Steps of a fine-tune pass through. The task's net is left as it is.
     Raises UsageError for a net without units that can leave, and where the goal cannot be reached.
     """
-    _check_units(task.whole.row, goal)
+    _check_before(task.whole.row, goal)
     path: list[Reached] = []
     for cut, net in choose(task.whole):
         path.append(_reached(task, cut, net, path[0].seconds if path else None))
@@ -147,20 +147,20 @@ def _far_enough(path: list[Reached], goal: Goal, tuning: Tuning | None) -> bool:
     return all(r.cut.error > base + goal.max_drop for r in path[-PATIENCE:])
 
 
-def _check_units(row: Arch, goal: Goal) -> None:
-    """Raise UsageError, before anything is measured, for more units than can leave."""
+def _check_before(row: Arch, goal: Goal) -> None:
+    """Raise UsageError, before anything is measured, if nothing can leave, or not so many units."""
     able = {stage: 0 for stage in range(len(row.depths))}
     for path in removable(row):
         able[int(path.split(".")[1])] += 1
     most = sum(min(n, row.depths[stage] - 1) for stage, n in able.items())
+    if most == 0:
+        raise UsageError(f"{row.name}: no unit can leave, each stage has one or they change the shape")
     if goal.units is not None and most < goal.units:
         raise UsageError(f"--units {goal.units}: only {most} units of {row.name} can leave")
 
 
 def _check(path: list[Reached], goal: Goal) -> None:
     most, name = len(path) - 1, path[0].cut.row.name
-    if most == 0:
-        raise UsageError(f"{name}: no unit can leave, each stage has one or they change the shape")
     if goal.speed is not None and path[-1].speed < goal.speed:
         fastest = f"without all {most} units that can leave {name} is {path[-1].speed:.2f} times as fast"
         raise UsageError(f"--speed {goal.speed:g}: {fastest}")
