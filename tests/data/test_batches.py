@@ -1,9 +1,11 @@
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -262,29 +264,34 @@ def test_a_worker_that_dies_is_one_line(files: Split) -> None:
         list(stream)
 
 
-def in_a_process(split: Split, log: Path) -> tuple[int, list[int]]:
-    """Start a process, head of its own group, that streams with two workers; its id and theirs."""
+#: A program that streams with two workers, says who they are after the first batch, and is told to stop.
+STREAMING = """
+import os, pickle, sys, time
+from pathlib import Path
+try:
+    for _ in pickle.loads(Path(sys.argv[1]).read_bytes()).stream(0, 10**6, 2):
+        workers = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+        os.write(1, workers.encode() + b"\\n")
+        time.sleep(60)
+except KeyboardInterrupt:
+    os.write(2, b"interrupted")
+"""
 
-    def stream() -> None:
-        os.setsid()
-        with open(log, "wb") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        try:
-            for _ in of(split).stream(0, 10**6, 2):
-                sender.send([int(c) for c in children()])
-                time.sleep(60)
-        except KeyboardInterrupt:
-            os.write(1, b"interrupted")
 
-    context = get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=stream)
-    process.start()
-    assert process.pid
-    workers = receiver.recv()
+def in_a_process(split: Split, log: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
+    """Start a process, head of its own group, that streams with two workers; it, and their ids."""
+    pickled = log.with_suffix(".pickle")
+    pickled.write_bytes(pickle.dumps(of(split)))
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STREAMING, str(pickled)],
+            stdout=subprocess.PIPE, stderr=file, start_new_session=True,
+        )  # fmt: skip
+    assert process.stdout is not None
+    with process.stdout as told:
+        workers = [int(pid) for pid in told.readline().split()]
     assert len(workers) == 2
-    return process.pid, workers
+    return process, workers
 
 
 def gone(pids: Iterable[int], seconds: float = 20) -> bool:
@@ -298,16 +305,18 @@ def gone(pids: Iterable[int], seconds: float = 20) -> bool:
 
 
 def test_an_interrupt_prints_nothing_from_the_workers(files: Split, tmp_path: Path) -> None:
-    pid, workers = in_a_process(files, tmp_path / "log")
-    os.killpg(pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
-    assert gone([pid, *workers])
+    process, workers = in_a_process(files, tmp_path / "log")
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
+    assert gone([process.pid, *workers])
+    assert process.wait() == 0
     assert (tmp_path / "log").read_text() == "interrupted"
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(files: Split, tmp_path: Path) -> None:
-    pid, workers = in_a_process(files, tmp_path / "log")
-    os.kill(pid, signal.SIGKILL)
-    assert gone([pid, *workers])
+    process, workers = in_a_process(files, tmp_path / "log")
+    process.kill()
+    assert gone([process.pid, *workers])
+    process.wait()
 
 
 def test_more_epochs_than_one_come_from_one_stream() -> None:

@@ -27,8 +27,8 @@ def archs(
 
     Parameters and multiply-adds (MACs) are for the net as its paper has it: 1000 classes and 224-pixel pictures, or 10
     classes and 32-pixel pictures for the CIFAR nets. More nets follow from the rules: any cifar_resnet{6n+2},
-    cifar_preact{9n+2}, wrn{6n+4}_{k}; a suffix _A, _B or _C chooses the shortcuts, _v1 the paper's stride, :3-5-3 the
-    units per stage; plain_NAME takes the shortcuts away.
+    cifar_preact{9n+2}, wrn{6n+4}_{k}; a suffix _A, _B or _C chooses the shortcuts, _v1 the paper's stride, _w2 gives
+    twice the channels, _nobn takes the norms out, :3-5-3 says the units per stage; plain_NAME takes the shortcuts away.
 
     Examples:
       residua archs --family cifar
