@@ -55,8 +55,9 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
     check_growth(plan)
     if options.budget is not None:
         plan = within(plan, options, clock)
-    plan = in_time(in_memory(plan), clock)
-    careful(plan.engine, plan.segments)
+    plan = in_memory(plan)
+    careful(plan.engine, plan.segments)  # before the first steps, which are those that are timed
+    plan = in_time(plan, clock)
     told = record.summary(plan)
     net, batches = plan.net(), plan.batches()
     stop.at_once = False

@@ -8,11 +8,13 @@ from residua.amounts import duration
 from residua.depth.deepen import grown, row_with
 from residua.engine import Decision
 from residua.errors import UsageError
+from residua.job.budget import MOST_EPOCHS
 from residua.job.course import PACE, WORTH, Growth, growths, pending
 from residua.job.foresight import careful, segments_of
 from residua.job.plan import Plan
 from residua.nn.arch import Arch
 from residua.nn.resnet import Net
+from residua.training.schedule import total_steps
 
 if TYPE_CHECKING:
     from residua.job.session import Session
@@ -85,11 +87,20 @@ def keep_pace(session: "Session") -> tuple[Decision, ...]:
     scale = trained / (known[0] - known[1])
     per_epoch = session.batches.steps_per_epoch
     steps = plan.course.steps_within(session.clock.left(), per_epoch, first=state.step, scale=scale)
-    steps = max(state.step + 1, min(steps, 2 * session.steps))
+    steps = max(state.step + 1, min(steps, _longest(session)))
     if abs(steps - session.steps) < WORTH * session.steps:
         return ()
     before = session.steps
     session.plan = replace(plan, recipe=replace(plan.recipe, epochs=None, steps=steps))
     pace = f"{100 * abs(scale - 1):.0f} % {'slower' if scale > 1 else 'faster'}"
-    why = f"steps are {pace} than forecast; {before / per_epoch:.4g} would not end at {duration(session.clock.budget)}"
+    then = f"{before / per_epoch:.4g} would end {'after' if steps < before else 'before'}"
+    why = f"steps are {pace} than forecast; {then} {duration(session.clock.budget)}"
     return (Decision("epochs", f"{steps / per_epoch:.4g}", why, "--budget"),)
+
+
+def _longest(session: "Session") -> int:
+    """The most steps that a training may come to have by being faster than forecast."""
+    plan, per_epoch = session.plan, session.batches.steps_per_epoch
+    if plan.options.fixed_length:
+        return total_steps(plan.options.recipe, per_epoch)  # the user said how long
+    return session.steps if session.steps >= MOST_EPOCHS * per_epoch else 2 * session.steps
