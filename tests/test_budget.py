@@ -121,6 +121,35 @@ def test_a_budget_too_small_for_any_epoch_writes_nothing(tmp_path):
     assert not (tmp_path / "run").exists() and "\n" not in str(error.value)
 
 
+def slow_machine(monkeypatch, step):
+    """Let the steps be forecast as far slower than they are: `step` seconds for each layer."""
+    from residua.job import budget
+
+    monkeypatch.setattr(budget, "speed_of", lambda plan, seconds: Speed(step * plan.row.layers, 1e-5))
+
+
+def epochs_of(folder):
+    told = [d["value"] for d in json.loads((folder / "decisions.json").read_text()) if d["what"] == "epochs"]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [float(word) for word in told], max(r["epoch"] for r in rows)
+
+
+def test_a_faster_pace_never_trains_longer_than_the_user_said(tmp_path, monkeypatch):
+    slow_machine(monkeypatch, 0.1)
+    fixed = TrainOptions(
+        budget=60.0, recipe=recipe("quick", ["epochs=2"]), out=str(tmp_path / "run"), fixed_length=True
+    )
+    list(train(fixed))
+    assert epochs_of(tmp_path / "run") == ([2.0], 2)
+
+
+def test_a_faster_pace_trains_longer_where_nobody_said_how_long(tmp_path, monkeypatch):
+    slow_machine(monkeypatch, 0.2)
+    list(train(TrainOptions(budget=60.0, recipe=recipe("quick"), out=str(tmp_path / "run"))))
+    told, last = epochs_of(tmp_path / "run")
+    assert told == sorted(told) and told[0] < told[-1] and last == math.ceil(told[-1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [{}, {"arch": "cifar_resnet8", "grow": "0.4:2-2-2"}, {"fixed_length": True}])
 def test_a_training_within_a_budget_says_why_and_what_came_of_it(tmp_path, words):

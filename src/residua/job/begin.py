@@ -15,11 +15,12 @@ from residua.job import record
 from residua.job.budget import within
 from residua.job.course import Clock, Course
 from residua.job.events import Decided, Event
-from residua.job.foresight import careful, in_memory, in_time
+from residua.job.forecast import in_time
 from residua.job.growth import check_growth
 from residua.job.options import TrainOptions, check_changes, resumed, to_config
 from residua.job.plan import Plan, complete, open_view, prepare
 from residua.job.session import Session
+from residua.job.space import in_memory
 from residua.job.stopping import Stop, signals
 from residua.nn.arch import from_json
 from residua.training.carry import take_up
@@ -53,11 +54,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         check_free(Path(options.out))
     plan = prepare(options)
     check_growth(plan)
-    if options.budget is not None:
-        plan = within(plan, options, clock)
-    plan = in_memory(plan)
-    careful(plan.engine, plan.segments)  # before the first steps, which are those that are timed
-    plan = in_time(plan, clock)
+    plan = in_time(in_memory(plan), clock) if options.budget is None else within(plan, options, clock)
     told = record.summary(plan)
     net, batches = plan.net(), plan.batches()
     stop.at_once = False
@@ -102,7 +99,6 @@ def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Se
         net, batches = plan.net(), plan.batches()
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
-        careful(plan.engine, plan.segments)
         session = Session(plan, run, stop, state, batches, clock, told=lines)
         session.load(saved)
         steps = total_steps(plan.recipe, batches.steps_per_epoch)

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from residua.amounts import duration
-from residua.depth.speed import Speed, between, measure
+from residua.depth.speed import Speed, between
 from residua.engine import Decision
 from residua.errors import UsageError
-from residua.job.course import AIM, Clock, Course, growths
+from residua.job.course import AIM, Clock, Course
+from residua.job.forecast import course, course_of, speed_of
 from residua.job.options import TrainOptions
 from residua.job.plan import Plan, complete, data_decisions, row_for
+from residua.job.space import in_memory
 from residua.nn.arch import Row
 from residua.nn.cost import cost
-from residua.nn.zoo import with_depths
 from residua.training.schedule import total_steps
 
 
@@ -40,8 +41,6 @@ LONGER = 2.1e6
 MOST_EPOCHS = 182.0
 #: The share of a budget that measuring one net may take, and its bounds in seconds.
 PROBE, PROBE_BOUNDS = 0.01, (0.3, 4.0)
-#: Seconds from the test's end to the end of the command: the report.
-REPORT = 5.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def choose(candidates: Iterable[Candidate], left: float, per_epoch: int, batch_s
 
 
 def within(plan: Plan, asked: TrainOptions, clock: Clock) -> Plan:
-    """The plan fitted into the clock's budget: another net, another number of epochs, or both.
+    """The plan fitted into memory and into the clock's budget: another net, another number of epochs, or both.
 
     Raises UsageError if the budget is too small, or if there is nothing to choose.
     """
@@ -96,10 +95,11 @@ def within(plan: Plan, asked: TrainOptions, clock: Clock) -> Plan:
         raise UsageError("--budget chooses the net or the epochs: leave --arch (--weights, --depths) or --epochs out")
     seconds = min(max(PROBE * clock.budget, PROBE_BOUNDS[0]), PROBE_BOUNDS[1])
     if not free_net:
+        plan = in_memory(plan)
         return _as_long_as_it_lasts(plan, Candidate(plan.row, course_of(plan, seconds)), clock)
     if asked.grow:
         raise UsageError("--grow says which net: give --arch too, and --budget chooses the epochs")
-    plans = [_with_row(plan, asked, name) for name in (SMALL if plan.view.side_px <= 64 else LARGE)]
+    plans = _fitting(_with_row(plan, asked, name) for name in (SMALL if plan.view.side_px <= 64 else LARGE))
     if asked.fixed_length:
         return _as_deep_as_it_goes(plans, clock, seconds)
     return _best(plans, clock, seconds)
@@ -111,6 +111,19 @@ def _with_row(plan: Plan, asked: TrainOptions, name: str) -> Plan:
     row, _ = row_for(named, plan.dataset, plan.view, None)
     told = data_decisions(plan.dataset, plan.view, asked)
     return complete(named, plan.dataset, plan.view, row, decisions=told)
+
+
+def _fitting(plans: Iterable[Plan]) -> list[Plan]:
+    """The plans, ever deeper, as far as they fit into memory. Raises UsageError if the first does not."""
+    fitted: list[Plan] = []
+    for plan in plans:
+        try:
+            fitted.append(in_memory(plan))
+        except UsageError:
+            if not fitted:
+                raise
+            break
+    return fitted
 
 
 class Known:
@@ -237,30 +250,3 @@ def too_small(clock: Clock, smallest: Candidate, per_epoch: int, steps: int | No
         f"--budget {duration(clock.budget)} is too little: {once} with {smallest.row.name} takes "
         f"{duration(needed)} here, start, test and report included"
     )
-
-
-# -- measuring ------------------------------------------------------------------------------------------------------
-
-
-def speed_of(plan: Plan, seconds: float) -> Speed:
-    """How fast the plan's net trains on its pictures here."""
-    return measure(plan.net(), plan.batches(), plan.recipe, plan.engine, seconds=seconds)
-
-
-def course(plan: Plan, *speeds: Speed) -> Course:
-    """The course of a plan whose net, and what it grows to, train at `speeds`."""
-    ends = [*(g.at for g in growths(plan.options.grow)), 1.0][-len(speeds) :]
-    last = speeds[-1]
-    counts = {name: len(split) for name, split in plan.dataset.splits.items()}
-    return Course(
-        phases=tuple(zip(ends, (s.step for s in speeds), strict=True)),
-        validation=counts.get("val", 0) * last.picture,
-        tail=counts.get("test", 0) * last.picture + REPORT,
-    )
-
-
-def course_of(plan: Plan, seconds: float) -> Course:
-    """The course of a plan, each of its nets measured for about `seconds`."""
-    deeper = [g.depths for g in growths(plan.options.grow)]
-    rows = [plan.row, *(with_depths(plan.row, d) for d in deeper)]
-    return course(plan, *(speed_of(replace(plan, row=row, start=None), seconds) for row in rows))

@@ -10,8 +10,8 @@ from residua.engine import Decision
 from residua.errors import UsageError
 from residua.job.budget import MOST_EPOCHS
 from residua.job.course import PACE, WORTH, Growth, growths, pending
-from residua.job.foresight import careful, segments_of
 from residua.job.plan import Plan
+from residua.job.space import segments_of
 from residua.nn.arch import Arch
 from residua.nn.resnet import Net
 from residua.training.schedule import total_steps
@@ -65,11 +65,10 @@ def grow(session: "Session", depths: tuple[int, ...]) -> Decision:
     event = {"grown": row.name, "from": old.name, "step": session.state.step}
     session.plan = replace(plan, row=row, lineage=[*plan.lineage, event])
     segments = segments_of(session.plan, row, plan.recipe.accumulate)
-    careful(plan.engine, segments)
     session.plan = replace(session.plan, segments=segments)
     for net in (session.state.net, session.state.ema.net):
         assert isinstance(net, Net)
-        net.segments = segments
+        session.plan.thrifty(net)
     session.best, session.kept = None, {}
     why = f"after step {session.state.step:,} of {session.steps:,}: new units begin as the identity"
     return Decision("grown", f"{old.layers} to {row.layers} layers ({row.name})", why, "--grow")
@@ -103,4 +102,4 @@ def _longest(session: "Session") -> int:
     plan, per_epoch = session.plan, session.batches.steps_per_epoch
     if plan.options.fixed_length:
         return total_steps(plan.options.recipe, per_epoch)  # the user said how long
-    return session.steps if session.steps >= MOST_EPOCHS * per_epoch else 2 * session.steps
+    return max(session.steps, min(2 * session.steps, round(MOST_EPOCHS * per_epoch)))

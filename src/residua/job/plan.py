@@ -13,6 +13,7 @@ from residua.data.batches import Batches
 from residua.data.dataset import ArrayImages, Dataset
 from residua.data.sources import open_data
 from residua.data.view import SMALL_SIDE_PX, View, view_for
+from residua.depth.memory import give_back_freed
 from residua.engine import Decision, Engine, decide
 from residua.errors import DataError, UsageError
 from residua.job.course import Course
@@ -57,7 +58,13 @@ class Plan:
             net.load_state_dict(names.adapt(self.start, self.row))
         elif self.recipe.zero_init:
             initialise(net, zero_last=True)
+        return self.thrifty(net)
+
+    def thrifty(self, net: Net) -> Net:
+        """The net with the units to recompute; on a CPU the process then keeps house as their forecast assumes."""
         net.segments = self.segments
+        if self.segments and self.engine.kind == "cpu":
+            give_back_freed()
         return net
 
     def batches(self) -> Batches:

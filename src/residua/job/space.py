@@ -1,29 +1,23 @@
-"""Before a training begins: that it fits into memory, and how long it will take."""
+"""Before a training begins: that it fits into memory, or what is changed so that it does."""
 
 from dataclasses import replace
 
-from residua.amounts import duration, gigabytes
+from residua.amounts import gigabytes
 from residua.depth import memory
 from residua.depth.memory import Demand, Fit
-from residua.engine import Decision, Engine
+from residua.engine import Decision
 from residua.errors import UsageError
-from residua.job.budget import course_of
-from residua.job.course import Clock, growths
+from residua.job.course import growths
 from residua.job.plan import Plan
 from residua.nn.arch import Arch, Row
-from residua.nn.cost import cost
 from residua.nn.zoo import with_depths
-from residua.training.schedule import total_steps
 
+#: Of --memory, what is planned with: peaks of long trainings lie a little above their forecast (docs/log.md).
+RESERVE = 0.95
 #: From this share of the limit on a forecast is said without being asked for.
 WORTH_SAYING = 0.25
 #: From this many layers on a training is forecast before it starts.
 DEEP = 300
-#: Multiply-adds a second that a machine reaches at best, about; only to tell minutes from hours.
-PACE = {"cpu": 1e11, "cuda": 2e13, "mps": 2e12}
-#: A training that would take longer than this even so is forecast, for at most this share of that time.
-LONG_SECONDS, SHARE = 900.0, 0.02
-PROBE_SECONDS = (1.0, 20.0)
 
 
 def in_memory(plan: Plan, *, begun: bool = False) -> Plan:
@@ -68,7 +62,7 @@ def segments_of(plan: Plan, row: Row, accumulate: int) -> tuple[int, ...]:
 def limit_of(plan: Plan) -> tuple[float, str]:
     """Bytes that the process (on a GPU: the device's share of it) may take, and who says so."""
     if plan.options.memory is not None:
-        return plan.options.memory, "--memory allows"
+        return RESERVE * plan.options.memory, f"--memory allows with {100 * (1 - RESERVE):.0f} % in reserve"
     before = memory.held() if plan.engine.kind == "cpu" else 0
     return memory.SHARE * (before + memory.free(plan.engine)), "the machine has for it"
 
@@ -104,29 +98,3 @@ def too_large(plan: Plan, demand: Demand, limit: float, whose: str) -> UsageErro
         f"{demand.row.name} does not fit: even recomputed and in slices of {pictures} pictures its training takes "
         f"{gigabytes(least)}, and {gigabytes(limit)} are what {whose}"
     )
-
-
-# -- time -----------------------------------------------------------------------------------------------------------
-
-
-def in_time(plan: Plan, clock: Clock) -> Plan:
-    """The plan with a forecast of its time, where it is deep or long and has none yet: a few steps are measured."""
-    if plan.course is not None:
-        return plan
-    batches = plan.batches()
-    steps, batch = total_steps(plan.recipe, batches.steps_per_epoch), batches.batch_size
-    best = 3 * cost(plan.row, plan.view.side_px).macs * batch * steps / PACE[plan.engine.kind]
-    if best < LONG_SECONDS and plan.row.layers < DEEP and plan.options.memory is None:
-        return plan
-    low, high = PROBE_SECONDS
-    course = course_of(plan, min(max(SHARE * best, low), high))
-    lasts = clock.spent() + course.seconds(steps, batches.steps_per_epoch)
-    why = f"forecast: {steps:,} steps of {course.phases[-1][1]:.3g} s, as measured here just now"
-    told = Decision("time", duration(lasts), why, "--epochs")
-    return replace(plan, course=course, forecast_seconds=lasts, decisions=(*plan.decisions, told))
-
-
-def careful(engine: Engine, segments: tuple[int, ...]) -> None:
-    """Make the process keep house as the forecast assumes, where units are recomputed on a CPU."""
-    if segments and engine.kind == "cpu":
-        memory.give_back_freed()
