@@ -180,5 +180,5 @@ def grown(state: State, row: Arch, depths: Sequence[int], recipe: Recipe, engine
     new.ema.updates = state.ema.updates
     new.scaler.load_state_dict(state.scaler.state_dict())
     new.epoch.copy_(state.epoch)
-    new.step, new.seconds, new.memory = state.step, state.seconds, state.memory
+    new.step, new.seconds, new.memory, new.slices = state.step, state.seconds, state.memory, state.slices
     return new, made.row

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,16 +15,19 @@ from torch.optim import Optimizer
 
 from residua.data.batches import Batches
 from residua.engine import Engine
-from residua.errors import NumericError
+from residua.errors import NumericError, UsageError
 from residua.seeds import key
+from residua.training.hold import held, hold
 from residua.training.optimise import Ema, optimiser, set_lr
 from residua.training.recipe import Recipe
-from residua.training.schedule import Memory, lr_at, remember, total_steps, warming
+from residua.training.schedule import Memory, head_steps, lr_at, remember, total_steps, warming
 
 #: Weights of GoogLeNet's losses: the net's own, its auxiliary heads' (Szegedy et al. 2014, sec. 5).
 HEADS = (1.0, 0.3, 0.3)
 #: Binary cross-entropy takes a class as present where mixing left it more than this (timm's A3: bce_target_thresh).
 PRESENT = 0.2
+#: How torch says that memory ran out where it has no exception of its own for it: on a CPU, and in cuDNN.
+NO_MEMORY = ("not enough memory", "allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 @dataclass
@@ -40,6 +45,7 @@ class State:
     step: int = 0
     memory: Memory = field(default_factory=Memory)
     seconds: float = 0.0
+    slices: int = 1  # that a batch is cut into: the recipe's number, or more where memory ran out
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, words and numbers: loads with ``weights_only=True``."""
@@ -52,6 +58,7 @@ class State:
             "step": self.step,
             "memory": asdict(self.memory),
             "seconds": self.seconds,
+            "slices": self.slices,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,12 +74,14 @@ class State:
         self.epoch.copy_(state["epoch"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.memory = Memory(**state["memory"])
+        self.slices = max(self.slices, state.get("slices", 1))
 
 
 def begin(net: nn.Module, recipe: Recipe, engine: Engine) -> State:
     """The state before the first step, of a net that the engine has placed."""
     sums = torch.zeros(3, dtype=torch.float32 if engine.kind == "mps" else torch.float64, device=engine.device)
-    return State(net, optimiser(net, recipe), Ema(net, recipe.ema), engine.scaler(), sums)
+    hold(net, recipe.freeze)
+    return State(net, optimiser(net, recipe), Ema(net, recipe.ema), engine.scaler(), sums, slices=recipe.accumulate)
 
 
 @dataclass(frozen=True)
@@ -110,13 +119,20 @@ def fit(
     per_epoch = batches.steps_per_epoch
     steps = total_steps(recipe, per_epoch)
     stop = steps if stop is None else min(stop, steps)
-    state.net.train()
+    if state.step < steps <= head_steps(recipe, per_epoch):
+        raise UsageError(f"head_epochs {recipe.head_epochs:g} leaves no step for the whole net: train longer")
+    hold(state.net, held(recipe, state.step, per_epoch))
+    weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
+    weights = None if weights is None else engine.move(weights)
     losses: list[tuple[float, Tensor]] = []  # since the last reading: learning rate, (loss, wrong, images)
     clock = time.perf_counter()
     for step, batch in enumerate(batches.stream(state.step, stop, engine.workers), state.step):
         lr = lr_at(recipe, step, steps=steps, steps_per_epoch=per_epoch, memory=state.memory)
         torch.manual_seed(key(batches.seed, "step", step))  # dropout and stochastic depth: functions of (seed, step)
-        sums = take_step(state, engine.move(batch.images), engine.move(batch.targets), lr, recipe, engine)
+        if step == head_steps(recipe, per_epoch) > 0:
+            hold(state.net, recipe.freeze)
+        moved = engine.move(batch.images), engine.move(batch.targets)
+        sums = take_step(state, *moved, lr, recipe, engine, weights=weights)
         losses.append((lr, sums))
         state.epoch += sums
         state.step = step + 1
@@ -134,20 +150,31 @@ def fit(
         clock = time.perf_counter()
 
 
-def take_step(state: State, images: Tensor, targets: Tensor, lr: float, recipe: Recipe, engine: Engine) -> Tensor:
-    """One step of the optimiser on a batch (N, C, S, S), slice by slice; gives (loss * N, wrong, N)."""
-    sums = torch.zeros_like(state.epoch)
+def take_step(
+    state: State,
+    images: Tensor,
+    targets: Tensor,
+    lr: float,
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """One step of the optimiser on a batch (N, C, S, S), slice by slice; gives (loss * N, wrong, N).
+
+    Where memory runs out the batch is cut into twice as many slices, from now on: the same batch to the optimiser, but
+    norms see one slice. (Running statistics may then have seen some pictures of this batch twice.) Raises MemoryError
+    where slices of two pictures are still too large.
+    """
     set_lr(state.optimiser, lr)
-    state.optimiser.zero_grad(set_to_none=True)
-    for x, y in slices(images, targets, recipe):
-        with engine.autocast():
-            outputs = state.net(x)
-        loss = loss_of(outputs, y, recipe)
-        torch.autograd.backward(state.scaler.scale(loss * (len(x) / len(images))))
-        logits = outputs[0] if isinstance(outputs, tuple) else outputs
-        truth = y if y.ndim == 1 else y.argmax(1)
-        wrong = (logits.detach().argmax(1) != truth).sum()
-        sums += torch.stack([loss.detach() * len(x), wrong, torch.full_like(wrong, len(x))]).to(sums.dtype)
+    while True:
+        try:
+            sums = gradients(state, images, targets, recipe, engine, weights)
+            break
+        except Exception as e:
+            if not out_of_memory(e):
+                raise
+        thinner(state, recipe, engine)  # here, where the exception no longer holds the maps
     if recipe.clip_norm is not None:
         state.scaler.unscale_(state.optimiser)
         nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip_norm)
@@ -157,25 +184,70 @@ def take_step(state: State, images: Tensor, targets: Tensor, lr: float, recipe: 
     return sums
 
 
-def slices(images: Tensor, targets: Tensor, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batch in the recipe's slices, none smaller than those of a full batch."""
-    n = max(1, len(images) // (recipe.batch_size // recipe.accumulate))
+def gradients(
+    state: State, images: Tensor, targets: Tensor, recipe: Recipe, engine: Engine, weights: Tensor | None
+) -> Tensor:
+    """The gradient of a batch in the parameters; gives (loss * N, wrong, N)."""
+    sums = torch.zeros_like(state.epoch)
+    state.optimiser.zero_grad(set_to_none=True)
+    for x, y in slices(images, targets, recipe.batch_size // state.slices):
+        with engine.autocast():
+            outputs = state.net(x)
+        loss = loss_of(outputs, y, recipe, weights)
+        torch.autograd.backward(state.scaler.scale(loss * (len(x) / len(images))))
+        logits = outputs[0] if isinstance(outputs, tuple) else outputs
+        truth = y if y.ndim == 1 else y.argmax(1)
+        wrong = (logits.detach().argmax(1) != truth).sum()
+        sums += torch.stack([loss.detach() * len(x), wrong, torch.full_like(wrong, len(x))]).to(sums.dtype)
+    return sums
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is torch's or Python's word for memory that ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in NO_MEMORY)
+
+
+def thinner(state: State, recipe: Recipe, engine: Engine) -> None:
+    """Cut batches into twice as many slices. Raises MemoryError where they would hold fewer than two pictures."""
+    state.optimiser.zero_grad(set_to_none=True)
+    if engine.kind == "cuda":
+        torch.cuda.empty_cache()
+    if recipe.batch_size // (2 * state.slices) < 2:
+        raise MemoryError(f"out of memory with slices of {recipe.batch_size // state.slices} pictures")
+    state.slices *= 2
+
+
+def slices(images: Tensor, targets: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batch in slices of `size` pictures, or a few more: none smaller than those of a full batch."""
+    n = max(1, len(images) // size)
     return zip(images.tensor_split(n), targets.tensor_split(n), strict=True)
 
 
-def loss_of(outputs: Tensor | tuple[Tensor, ...], targets: Tensor, recipe: Recipe) -> Tensor:
-    """The loss in fp32: logits (N, K), or a tuple with those of auxiliary heads behind; targets (N,) or (N, K)."""
+def class_weights(labels: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """What the pictures of each class (K,) count: together as much as those of any other, 1 on average."""
+    n = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(len(labels) / (np.count_nonzero(n) * np.maximum(n, 1))).float()
+
+
+def loss_of(
+    outputs: Tensor | tuple[Tensor, ...], targets: Tensor, recipe: Recipe, weights: Tensor | None = None
+) -> Tensor:
+    """The loss in fp32: logits (N, K), or a tuple with those of auxiliary heads behind; targets (N,) or (N, K);
+    `weights` (K,) of the classes.
+    """  # fmt: skip
     if isinstance(outputs, tuple):
-        parts = [w * loss_of(o, targets, recipe) for w, o in zip(HEADS, outputs, strict=True)]
+        parts = [w * loss_of(o, targets, recipe, weights) for w, o in zip(HEADS, outputs, strict=True)]
         return torch.stack(parts).sum()
     logits = outputs.float()
     if recipe.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+        return functional.cross_entropy(logits, targets, weights, label_smoothing=recipe.label_smoothing)
     if targets.ndim == 1:
         targets = functional.one_hot(targets, logits.shape[1])
     smooth = recipe.label_smoothing
     present = (targets > PRESENT).to(logits.dtype) * (1 - smooth) + smooth / logits.shape[1]
-    return functional.binary_cross_entropy_with_logits(logits, present)
+    return functional.binary_cross_entropy_with_logits(logits, present, weights)
 
 
 def _read(losses: list[tuple[float, Tensor]], step: int, epoch: float) -> Step:

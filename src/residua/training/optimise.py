@@ -15,15 +15,28 @@ FUSED = ("cpu", "cuda")
 
 
 def groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """The trainable parameters in two groups, decayed and not: norms and biases are not unless `decay_norms`."""
-    trained = [p for p in net.parameters() if p.requires_grad]
-    decayed = [p for p in trained if recipe.decay_norms or p.ndim > 1]
-    kept = [p for p in trained if not (recipe.decay_norms or p.ndim > 1)]
-    both = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
-    ]
-    return [g for g in both if g["params"]]
+    """The trainable parameters, decayed and not (norms and biases are not unless `decay_norms`), with the factor
+    `scale` of their learning rate: `lr_decay` once for each stage that lies behind theirs.
+    """  # fmt: skip
+    stages = {name: level(name) for name, p in net.named_parameters() if p.requires_grad}
+    last = max((s for s in stages.values() if s is not None), default=0) + 1
+    found: dict[tuple[float, bool], dict[str, Any]] = {}
+    for name, p in net.named_parameters():
+        if not p.requires_grad:
+            continue
+        decays = recipe.decay_norms or p.ndim > 1
+        stage = stages[name]
+        scale = recipe.lr_decay ** (0 if stage is None else last - stage)
+        decay = recipe.weight_decay if decays else 0.0
+        group = found.setdefault((scale, decays), {"params": [], "weight_decay": decay, "scale": scale})
+        group["params"].append(p)
+    return sorted(found.values(), key=lambda g: (-g["scale"], -g["weight_decay"]))
+
+
+def level(name: str) -> int | None:
+    """How far from the picture a parameter lies: 0 in the stem, 1 in the first stage; None in the head."""
+    first, *rest = name.split(".")
+    return 0 if first == "stem" else int(rest[0]) + 1 if first == "stages" else None
 
 
 def optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
@@ -44,9 +57,9 @@ def optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 def set_lr(optimiser: Optimizer, lr: float) -> None:
-    """Every group's learning rate."""
+    """Every group's learning rate: `lr` times the group's scale."""
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("scale", 1.0)
 
 
 class Lamb(Optimizer):

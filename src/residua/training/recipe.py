@@ -22,6 +22,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "schedule": ("one-cycle", "step", "cosine", "plateau", "constant"),
     "warmup": ("linear", "constant"),
     "loss": ("cross-entropy", "bce"),
+    "balance": ("none", "loss", "sampler"),
+    "best_by": ("error", "loss", "macro-f1", "balanced-accuracy"),
 }
 
 
@@ -68,6 +70,14 @@ class Recipe:
     loss: str = "cross-entropy"
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("auto",)  # words of data/augment; "auto": what suits the images
+    balance: str = "none"  # rare classes: "loss" weights their images, "sampler" shows them more often
+    # which epoch is kept, and when nothing more is to be hoped for
+    best_by: str = "error"  # of the held-out images
+    early_stop_epochs: int | None = None  # epochs without a better one, after which training ends
+    # from trained weights
+    freeze: tuple[str, ...] = ()  # parts whose parameters and statistics stay as they are: stem, stages.0, ...
+    head_epochs: float = 0.0  # first the head alone is trained
+    lr_decay: float = 1.0  # learning rate of each stage over that of the one behind it
     # the net
     drop_depth: float = 0.0
     zero_init: bool = False
@@ -97,6 +107,8 @@ class Recipe:
             raise UsageError(f"recipe {self.name}: nesterov needs the optimiser sgd and a momentum")
         if self.warmup_until_error is not None and self.warmup_lr == 0:
             raise UsageError(f"recipe {self.name}: warmup_until_error needs a warmup_lr to train with")
+        if self.head_epochs and (self.warmup_until_error is not None or self.schedule == "plateau"):
+            raise UsageError(f"recipe {self.name}: head_epochs goes with one-cycle, cosine, step or constant")
         if self.warmup_steps and self.warmup_epochs:
             raise UsageError(f"recipe {self.name}: give either warmup_steps or warmup_epochs")
 
@@ -130,6 +142,9 @@ CHECKS: Mapping[str, tuple[str, Any]] = {
     "warmup_lr": ("0 or more", lambda x: 0 <= x < math.inf),
     "warmup_until_error": ("in (0, 1]", lambda x: 0 < x <= 1),
     "label_smoothing": ("in [0, 1)", _fraction),
+    "early_stop_epochs": ("at least 1", lambda x: x >= 1),
+    "head_epochs": ("0 or more", lambda x: 0 <= x < math.inf),
+    "lr_decay": ("in (0, 1]", lambda x: 0 < x <= 1),
     "drop_depth": ("in [0, 1)", _fraction),
     "zero_init_from_layers": ("at least 1", lambda x: x >= 1),
 }  # fmt: skip

@@ -33,8 +33,19 @@ def warming(r: Recipe, memory: Memory) -> bool:
     return r.warmup_until_error is not None and memory.warm_since is None
 
 
+def head_steps(r: Recipe, steps_per_epoch: int) -> int:
+    """For how many steps the head learns alone."""
+    return round(r.head_epochs * steps_per_epoch)
+
+
 def lr_at(r: Recipe, step: int, *, steps: int, steps_per_epoch: int, memory: Memory = Memory()) -> float:
-    """The learning rate of `step` (from 0) of `steps`."""
+    """The learning rate of `step` (from 0) of `steps`. While the head learns alone it rises to `lr`; then the schedule
+    begins, over the steps that are left.
+    """  # fmt: skip
+    if alone := head_steps(r, steps_per_epoch):
+        if step < alone:
+            return r.lr * _cosine(r.start_factor, 1.0, (step + 1) / alone)
+        step, steps = step - alone, max(1, steps - alone)
     if warming(r, memory):
         return r.warmup_lr
     warm = r.warmup_steps or round(r.warmup_epochs * steps_per_epoch)
