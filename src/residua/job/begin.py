@@ -102,7 +102,7 @@ def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Se
         session = Session(plan, run, stop, state, batches, clock, told=lines)
         session.load(saved)
         steps = total_steps(plan.recipe, batches.steps_per_epoch)
-        if state.step >= steps and (run.folder / "evaluation.json").exists():
+        if session.done and (run.folder / "evaluation.json").exists():
             raise UsageError(f"{run.folder} is finished: start a new run with --weights {run.folder} to go further")
         stop.at_once = False
         decisions = [Decision("resumed", f"step {state.step} of {steps}", told or "as it was saved", "--resume")]

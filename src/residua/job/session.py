@@ -17,6 +17,7 @@ from residua.engine import Decision
 from residua.errors import Interrupted
 from residua.evaluate import Evaluation, evaluate, per_class_csv, predictions_csv
 from residua.job import record
+from residua.job.best import Best, better, candidate, hopeless, stopped_early
 from residua.job.course import Clock
 from residua.job.events import Decided, Event, Finished, Paced, Started, Tested, Validated
 from residua.job.growth import stops, turn
@@ -34,17 +35,6 @@ from residua.training.schedule import remember, total_steps
 ROWS_PER_EPOCH = 20
 #: Images to one pass of an evaluation, at most.
 EVALUATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Best:
-    """The epoch to keep so far. Without held-out images: the last."""
-
-    epoch: int
-    n: int = 0
-    wrong: int = 0
-    top1_error: float = math.nan
-    loss: float = math.nan
 
 
 @dataclass
@@ -65,6 +55,7 @@ class Session:
     saved: float = field(default_factory=time.perf_counter)
     seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
     told: list[str] = field(default_factory=list)  # by the engine, later
+    slices: int = 1  # of a batch, as far as it was said
     watch: Watch | None = None  # made when it is needed
     paced: int = 0  # looks at the clock so far
     mark: tuple[int, float, float] | None = None  # the last of them: step, time, `aside`
@@ -87,16 +78,29 @@ class Session:
 
     def events(self) -> Iterator[Event]:
         """Train from where the state is to the end, growing and keeping to the budget on the way; then test."""
+        self.slices = self.state.slices
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
         while True:
             yield from self.turn()
-            if self.state.step >= self.steps:
+            if self.done:
                 break
             yield from self.train(next(iter(stops(self)), self.steps))
+        if self.state.step < self.steps:
+            yield self.decide(stopped_early(self))
         self.save()
         yield from self.test()
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are taken, or no better epoch is to be hoped for."""
+        return self.state.step >= self.steps or hopeless(self.plan.recipe, self.best, self.epochs)
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs so far that were validated."""
+        return 0 if self.pending is not None else self.state.step // self.batches.steps_per_epoch
 
     def turn(self) -> Iterator[Decided | Paced]:
         """Grow, and look at the clock, where that is due."""
@@ -129,6 +133,8 @@ class Session:
                 yield from self.validate(event)
                 self.aside += time.perf_counter() - began
             yield from self.say()
+            if self.done:
+                break
             if self.stop.asked:
                 self.interrupted()
             if time.perf_counter() - self.saved >= self.plan.options.save_every:
@@ -153,11 +159,18 @@ class Session:
         )
 
     def say(self) -> Iterator[Decided]:
-        """What the engine had to decide since."""
+        """What the engine and the loop had to decide since."""
         if self.told:
-            decided = (Decision("compile", "off", self.told.pop(), "--compile off"),)
-            record.decisions(self.run, decided)
-            yield Decided(decided)
+            yield self.decide(Decision("compile", "off", self.told.pop(), "--compile off"))
+        if self.state.slices != self.slices:
+            self.slices = self.state.slices
+            why = f"memory ran out: slices of {self.plan.recipe.batch_size // self.slices} pictures, the batch as it was"
+            yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
+
+    def decide(self, decision: Decision) -> Decided:
+        """Write a decision down and say it."""
+        record.decisions(self.run, (decision,))
+        return Decided((decision,))
 
     def evaluated(self, net: nn.Module, split: Split) -> Evaluation:
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
@@ -181,9 +194,9 @@ class Session:
             return
         found = self.evaluated(net, split)
         error, loss = found.top1_error, found.loss
-        candidate = Best(epoch.epoch, found.n, found.wrong, error, loss)
-        if best := better(candidate, self.best):
-            self.keep(candidate)
+        now = candidate(epoch.epoch, found, self.plan.recipe.best_by)
+        if best := better(now, self.best):
+            self.keep(now)
         self.state.memory = remember(self.plan.recipe, self.state.memory, step=epoch.step, val_error=error)
         self.close(epoch, row | {"val_loss": loss, "val_error": error})
         yield Validated(epoch.epoch, found, best)
@@ -296,10 +309,3 @@ class Session:
             run.write_json("evaluation.json", evaluation.to_json() | {"confusion": evaluation.confusion.tolist()})
             yield Tested(evaluation)
         yield Finished(run.folder, self.seconds)
-
-
-def better(found: Best, best: Best | None) -> bool:
-    """Whether to keep what was found: a lower error, then a lower loss, then the later epoch. NaN never wins."""
-    if not math.isfinite(found.loss):
-        return False
-    return best is None or (found.top1_error, found.loss) <= (best.top1_error, best.loss)
