@@ -507,7 +507,7 @@ def test_a_training_starts_from_a_runs_weights_and_takes_its_normalisation(whole
         tmp_path,
         arch="auto",
         weights=str(whole[0]),
-        recipe=recipe("finetune", ["lr=1e-9", "epochs=1", "batch_size=64"]),
+        recipe=recipe("finetune", ["lr=1e-9", "epochs=1", "batch_size=64", "head_epochs=0"]),
     )
     events = finished(first)
     assert any(d.what == "normalise" for d in events[0].decisions)
@@ -527,7 +527,7 @@ def test_a_training_starts_from_anyones_weights_with_other_classes_and_channels(
         arch=row.name,
         weights=str(tmp_path / "theirs.pth"),
         image_size=32,
-        recipe=recipe("finetune", ["lr=1e-9", "epochs=1", "batch_size=64"]),
+        recipe=recipe("finetune", ["lr=1e-9", "epochs=1", "batch_size=64", "head_epochs=0"]),
     )
     finished(wanted)
     ours = load_file(tmp_path / "run" / "model.safetensors")

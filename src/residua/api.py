@@ -44,7 +44,11 @@ def train(
     of_recipe = {k: v for k, v in options.items() if k in FIELDS}
     of_run = {k: v for k, v in options.items() if k not in FIELDS} | ({} if data is None else {"data": str(data)})
     of_run |= in_numbers({**of_run, **of_recipe}, sets)
-    found = find(recipe or (f"{resume}/config.toml" if resume else "quick"), sets, **of_recipe)
+    found = find(
+        recipe or (f"{resume}/config.toml" if resume else "finetune" if options.get("weights") else "quick"),
+        sets,
+        **of_recipe,
+    )
     from residua.job import Finished, Tested, TrainOptions, resumed
     from residua.job import train as events
 

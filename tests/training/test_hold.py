@@ -16,7 +16,7 @@ from residua.training.hold import hold
 from residua.training.loop import begin, class_weights, fit, loss_of, take_step
 from residua.training.optimise import groups
 from residua.training.recipe import recipe
-from residua.training.schedule import lr_at
+from residua.training.schedule import head_steps, lr_at
 from training.test_loop import ENGINE, FakeBatches, small, trained, weights
 
 
@@ -72,9 +72,9 @@ def test_the_schedule_begins_anew_when_the_whole_net_learns():
     assert two_phases[:20] == sorted(two_phases[:20]) and two_phases[19] == r.lr
 
 
-def test_a_training_that_is_all_head_is_refused():
-    with pytest.raises(UsageError, match="no step for the whole net"):
-        trained(["epochs=2", "head_epochs=2"])
+def test_the_head_learns_alone_for_a_third_of_a_short_training_at_most():
+    assert head_steps(recipe("finetune", ["epochs=1"]), 9) == 3
+    assert head_steps(recipe("finetune", ["epochs=9"]), 9) == 9
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--shortcut": ("A", "B", "C", "none"),
     "--split": ("train", "val", "test", "all"),
     "--to": ("torchvision",),
+    "--balance": ("none", "loss", "sampler"),
+    "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--only": ("units", "random", "swap"),
 }
 

@@ -26,8 +26,10 @@ def options(
     file = _from_file(config) if config else {}
     words = {k: v for k, v in file.items() if k != "recipe"} | dict(given)
     run = words.pop("resume", None)
-    source = recipe or _recipe_of(config, file) or (str(_run_config(run)) if run else "quick")
+    source = recipe or _recipe_of(config, file) or (str(_run_config(run)) if run else usual(words))
     words |= in_numbers(words, sets)
+    if isinstance(words.get("freeze"), str):
+        words["freeze"] = tuple(w.strip() for w in words["freeze"].split(",") if w.strip())
     made = find(source, sets, **{k: v for k, v in words.items() if k in FIELDS})
     words = {k: v for k, v in words.items() if k not in FIELDS}
     if "depths" in words:
@@ -37,6 +39,11 @@ def options(
 
     _check_kinds(words, TrainOptions)
     return resumed(run, recipe=made, **words) if run else TrainOptions(recipe=made, **words)
+
+
+def usual(words: Mapping[str, Any]) -> str:
+    """The recipe where none is named: one for nets that have learned before, or one for those that have not."""
+    return "finetune" if words.get("weights") else "quick"
 
 
 def _from_file(config: str) -> dict[str, Any]:
@@ -83,13 +90,14 @@ def _check(words: Mapping[str, Any], run: str | None) -> None:
     """Raise for what cannot be, before anything heavy is imported."""
     from residua.cli.files import model_file
     from residua.data.names import check_spec
+    from residua.nn.hub import published
     from residua.nn.zoo import find
 
     if run is None or "data" in words:
         check_spec(str(words.get("data", "digits")))
     if (arch := str(words.get("arch", "auto"))) != "auto":
         find(arch)
-    if "weights" in words:
+    if "weights" in words and not published(str(words["weights"])):
         model_file(str(words["weights"]))
     if "out" not in words:
         return

@@ -60,9 +60,10 @@ def train(
         str | None,
         option(
             "--weights",
-            "start from these weights: a model file, a run folder, or a checkpoint with --arch",
+            "start from these weights: a model file, a run folder, a checkpoint with --arch, or a published name: "
+            "imagenet, torchvision/resnet50, timm/resnet50.a1_in1k",
             NET,
-            metavar="FILE",
+            metavar="FILE|NAME",
         ),
     ] = None,
     stem: Annotated[
@@ -89,7 +90,7 @@ def train(
             RECIPE_HELP,
             RECIPE,
             metavar="NAME",
-            shown="quick",
+            shown="quick; finetune with --weights",
             autocompletion=starting(recipes),
         ),
     ] = None,
@@ -105,6 +106,38 @@ def train(
     lr: Annotated[
         float | None, option("--lr", "the largest learning rate", RECIPE, metavar="RATE", shown="the recipe's")
     ] = None,
+    freeze: Annotated[
+        str | None,
+        option(
+            "--freeze",
+            "parts of the net that stay as the weights have them, statistics included: stem,stages.0",
+            RECIPE,
+            metavar="PART,PART",
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        choice(
+            "--balance",
+            "classes of different size: weight rare ones in the loss, or show them more often",
+            section=RECIPE,
+            shown="none",
+        ),
+    ] = None,
+    best_by: Annotated[
+        str | None,
+        choice("--best-by", "what of the held-out pictures chooses the epoch to keep", section=RECIPE, shown="error"),
+    ] = None,
+    early_stop_epochs: Annotated[
+        int | None,
+        option("--early-stop", "end after so many epochs without a better one", RECIPE, metavar="EPOCHS", min=1),
+    ] = None,
+    find_lr: Annotated[
+        bool,
+        option(
+            "--find-lr", "try learning rates on a copy first and draw what they do; training stays as it is", RECIPE
+        ),
+    ] = False,
     sets: Annotated[
         list[str] | None,
         option(
@@ -202,7 +235,7 @@ def train(
       residua train ./photos --epochs 30 --out runs/photos
       residua train cifar10 --arch cifar_resnet56 --recipe he2015-cifar --seed 1
       residua train cifar10 --budget 10m
-      residua train ./photos --weights resnet50.safetensors --recipe finetune
+      residua train ./photos --weights imagenet --arch resnet50
       residua train --resume runs/photos
     """
     from residua.cli.live import waiting

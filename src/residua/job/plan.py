@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +14,11 @@ from residua.data.sources import open_data
 from residua.data.view import SMALL_SIDE_PX, View, view_for
 from residua.depth.memory import give_back_freed
 from residua.engine import Decision, Engine, decide
-from residua.errors import DataError, UsageError
+from residua.errors import UsageError
 from residua.job.course import Course
 from residua.job.options import TrainOptions
-from residua.nn import modelfile, names
+from residua.job.weights import Trained, read_weights, view_of
+from residua.nn import names
 from residua.nn.arch import Arch, Row
 from residua.nn.resnet import Net, initialise
 from residua.nn.zoo import build, find, stem_for, with_depths
@@ -79,25 +79,20 @@ class Plan:
         )
 
 
-@dataclass(frozen=True)
-class Trained:
-    """Weights from a file: the row they fit, and how pictures were prepared for them."""
-
-    state: Mapping[str, Tensor]
-    row: Row
-    view: Mapping[str, Any]
-    lineage: list[Any]
-    carried: Mapping[str, Tensor] = field(default_factory=dict)
-
-
 def prepare(options: TrainOptions) -> Plan:
     """The plan of a new training. Raises UsageError or DataError for whatever does not fit."""
     trained = read_weights(options) if options.weights else None
+    if trained is None and (options.recipe.freeze or options.recipe.head_epochs):
+        what = "--freeze" if options.recipe.freeze else f"recipe {options.recipe.name} (head_epochs)"
+        raise UsageError(
+            f"{what} keeps what a net has learned, and random weights have learned nothing: give --weights"
+        )
     dataset, view = open_view(options)
-    decisions = data_decisions(dataset, view, options)
+    told: tuple[Decision, ...] = ()
     if trained is not None:
-        view, decision = view_of(trained, view)
-        decisions += decision
+        view, told = view_of(trained, view, options)
+    sized = any(d.what == "image_size" for d in told)
+    decisions = data_decisions(dataset, view, replace(options, image_size=view.side_px) if sized else options) + told
     row, chosen = row_for(options, dataset, view, trained)
     return complete(options, dataset, view, row, decisions=decisions + chosen, trained=trained)
 
@@ -220,50 +215,6 @@ def stemmed(row: Arch, options: TrainOptions, view: View) -> tuple[Arch, list[De
     stem = stem_for(view.side_px)
     why = f"{row.name}'s {row.stem} stem would leave little of images of {view.side_px} px"
     return replace(row, stem=stem), [Decision("stem", stem, why, "--stem")]
-
-
-# -- weights to start from ------------------------------------------------------------------------------------------
-
-
-def read_weights(options: TrainOptions) -> Trained:
-    """The weights to start from: of our model file or run folder, or of someone's checkpoint for `options.arch`."""
-    assert options.weights
-    path = Path(options.weights)
-    path = path / "model.safetensors" if path.is_dir() else path
-    made_to_order = [f"--{k}" for k in ("shortcut", "depths") if getattr(options, k)]
-    if made_to_order:
-        raise UsageError(f"--weights brings its own net: leave {' and '.join(made_to_order)} out, or name it by --arch")
-    try:
-        net, header = modelfile.load(path)
-    except DataError:
-        if options.arch == "auto" or not path.is_file():
-            raise  # it says what the file is
-        return adopted(path, find(options.arch), options)
-    if options.arch not in ("auto", header.row.name):
-        raise UsageError(f"{path} is a {header.row.name}, not a {options.arch}: leave --arch out")
-    lineage = [*header.lineage, {"from": path.name, "data": dict(header.data)}]
-    return Trained(net.state_dict(), header.row, header.view, lineage, modelfile.carried(path))
-
-
-def adopted(path: Path, row: Row, options: TrainOptions) -> Trained:
-    """Someone's checkpoint under our names."""
-    if isinstance(row, Arch) and options.stem != "auto":
-        row = replace(row, stem=options.stem)
-    state, row, layout = names.adopt(names.read_checkpoint(path), row, str(path))
-    if layout == "residua" and path.suffix == ".safetensors":
-        raise DataError(f"{path} is a damaged Residua model file: copy or train it again")
-    return Trained(state, row, names.view(layout, row), [{"from": path.name, "layout": layout}])
-
-
-def view_of(trained: Trained, view: View) -> tuple[View, tuple[Decision, ...]]:
-    """The view with the mean and deviation that the weights were trained with, where the channels agree."""
-    theirs = View.from_json(trained.view)
-    if theirs.mode != view.mode:
-        why = "the images have other channels than the weights; the stem is adapted"
-        return view, (Decision("normalise", view.mode, why, ""),)
-    why = "as the weights were trained"
-    shown = ", ".join(f"{m:.3g}" for m in theirs.mean)
-    return replace(view, mean=theirs.mean, std=theirs.std), (Decision("normalise", f"mean {shown}", why, ""),)
 
 
 # -- the recipe -----------------------------------------------------------------------------------------------------

@@ -164,7 +164,9 @@ class Session:
             yield self.decide(Decision("compile", "off", self.told.pop(), "--compile off"))
         if self.state.slices != self.slices:
             self.slices = self.state.slices
-            why = f"memory ran out: slices of {self.plan.recipe.batch_size // self.slices} pictures, the batch as it was"
+            why = (
+                f"memory ran out: slices of {self.plan.recipe.batch_size // self.slices} pictures, the batch as it was"
+            )
             yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
 
     def decide(self, decision: Decision) -> Decided:

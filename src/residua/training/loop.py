@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from residua.data.batches import Batches
 from residua.engine import Engine
-from residua.errors import NumericError, UsageError
+from residua.errors import NumericError
 from residua.seeds import key
 from residua.training.hold import held, hold
 from residua.training.optimise import Ema, optimiser, set_lr
@@ -119,8 +119,6 @@ def fit(
     per_epoch = batches.steps_per_epoch
     steps = total_steps(recipe, per_epoch)
     stop = steps if stop is None else min(stop, steps)
-    if state.step < steps <= head_steps(recipe, per_epoch):
-        raise UsageError(f"head_epochs {recipe.head_epochs:g} leaves no step for the whole net: train longer")
     hold(state.net, held(recipe, state.step, per_epoch))
     weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
     weights = None if weights is None else engine.move(weights)

@@ -76,7 +76,7 @@ class Recipe:
     early_stop_epochs: int | None = None  # epochs without a better one, after which training ends
     # from trained weights
     freeze: tuple[str, ...] = ()  # parts whose parameters and statistics stay as they are: stem, stages.0, ...
-    head_epochs: float = 0.0  # first the head alone is trained
+    head_epochs: float = 0.0  # first the head alone is trained, for at most a third of the run
     lr_decay: float = 1.0  # learning rate of each stage over that of the one behind it
     # the net
     drop_depth: float = 0.0
@@ -274,15 +274,17 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             name="finetune",
-            source="SGD from trained weights after Kornblith et al. 2019, arXiv:1805.08974, with a cosine",
+            source="head first, then one cycle with slower early stages: Howard & Gugger 2020, arXiv:2002.04688",
             epochs=20,
             batch_size=32,
-            lr=0.01,
+            lr=0.02,
             nesterov=True,
             weight_decay=1e-4,
-            schedule="cosine",
-            warmup_epochs=1,
+            schedule="one-cycle",
+            start_factor=0.2,
             label_smoothing=0.1,
+            head_epochs=1,
+            lr_decay=0.6,
         ),
     )
 }  # fmt: skip

@@ -34,8 +34,8 @@ def warming(r: Recipe, memory: Memory) -> bool:
 
 
 def head_steps(r: Recipe, steps_per_epoch: int) -> int:
-    """For how many steps the head learns alone."""
-    return round(r.head_epochs * steps_per_epoch)
+    """For how many steps the head learns alone: at most a third of the run."""
+    return min(round(r.head_epochs * steps_per_epoch), total_steps(r, steps_per_epoch) // 3)
 
 
 def lr_at(r: Recipe, step: int, *, steps: int, steps_per_epoch: int, memory: Memory = Memory()) -> float:
