@@ -21,8 +21,8 @@ from residua.engine import facts
 from residua.errors import DataError, Interrupted, NumericError, UsageError
 from residua.evaluate import evaluate
 from residua.job import Decided, Finished, Started, TrainOptions, Validated, resumed, train
-from residua.job.plan import augment_for, resolve, row_for
 from residua.job.best import Best, better
+from residua.job.plan import augment_for, resolve, row_for
 from residua.nn import modelfile, names
 from residua.nn.zoo import build, find
 from residua.training.loop import Epoch, Step

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from residua.data.batches import Batches
 from residua.data.sources import write_split
 from residua.data.view import View
 from residua.engine import Decision
@@ -24,6 +25,7 @@ from residua.job.space import in_memory
 from residua.job.stopping import Stop, signals
 from residua.nn.arch import from_json
 from residua.training.carry import take_up
+from residua.training.finder import sweep
 from residua.training.loop import begin
 from residua.training.run import Run, check_free
 from residua.training.schedule import total_steps
@@ -62,7 +64,9 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
     try:
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
-        decisions = plan.decisions + take_up(state, plan.carried)
+        decisions = (
+            plan.decisions + take_up(state, plan.carried) + (rates(plan, batches, run) if options.find_lr else ())
+        )
         session = Session(plan, run, stop, state, batches, clock, told=lines)
         run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
@@ -76,6 +80,21 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         run.close()
         raise
     return session, decisions
+
+
+def rates(plan: Plan, batches: Batches, run: Run) -> tuple[Decision, ...]:
+    """Try learning rates on a net of its own, write lr_finder.json, and say what they suggest."""
+    recipe = replace(plan.recipe, ema=None)
+    state = begin(plan.engine.place(plan.net()), recipe, plan.engine)
+    take_up(state, plan.carried)
+    found = sweep(state, batches, recipe, plan.engine)
+    run.write_json("lr_finder.json", found.to_json() | {"used": recipe.lr})
+    if found.suggestion is None:
+        why = f"{len(found.lr)} steps at rising rates show no fall of the loss; training goes on with {recipe.lr:g}"
+        return (Decision("find_lr", "no suggestion", why, "--lr"),)
+    near = f"--lr {found.suggestion:.2g}"
+    why = f"{len(found.lr)} steps at rising rates: lr_finder.png; training goes on with {recipe.lr:g}"
+    return (Decision("find_lr", f"{found.suggestion:.2g} suggested", why, near),)
 
 
 def free_name(plan: Plan) -> str:

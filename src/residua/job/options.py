@@ -14,7 +14,7 @@ from residua.training.recipe import FIELDS, RECIPES, Recipe
 from residua.words import unknown
 
 #: What does not belong to the training itself, and is not kept in config.toml.
-OUTSIDE = ("out", "resume", "accept_changes")
+OUTSIDE = ("out", "resume", "accept_changes", "find_lr")
 #: What may differ on resuming without a word: where and how fast, not what.
 FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units")
 #: What a begun training cannot change at all.
@@ -29,6 +29,7 @@ class TrainOptions:
     logs the norm of each unit's gradient now and then, `watch_units` what each unit does to its input (units.jsonl).
     `budget` is in seconds, from the command's start to the report: it chooses depth and epochs, with `fixed_length`
     the depth alone. `memory` is in bytes. `grow` deepens the net on the way (``0.4:5-5-5``).
+    `find_lr` tries learning rates on a net beside (lr_finder.json) and leaves the training as it is.
     `resume` names a run folder to go on with; `accept_changes` lets options differ from those it was begun with.
     """
 
@@ -56,6 +57,7 @@ class TrainOptions:
     fixed_length: bool = False
     memory: int | None = None
     grow: str | None = None
+    find_lr: bool = False
     watch_test: bool = False
     watch_gradients: bool = False
     watch_units: bool = False

@@ -92,6 +92,7 @@ def content(found: RunFiles) -> dict[str, Any]:
         "gallery": _gallery(found),
         "batch": picture(found.folder, "batches/step-0.png"),
         "units": picture(found.folder, "units.png") if units is not None else None,
+        "finder": picture(found.folder, "lr_finder.png"),
         "units_said": sentence(units) if units is not None else "",
         "decisions": facts.decisions(found),
         "skipped": skipped,

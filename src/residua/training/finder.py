@@ -1,9 +1,8 @@
 """Which learning rate suits: a few steps on a copy of the net, each at a higher rate (Smith 2015, arXiv:1506.01186)."""
 
-import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,13 +11,15 @@ from residua.data.batches import Batches
 from residua.engine import Engine
 from residua.seeds import key
 from residua.training.hold import held, hold
-from residua.training.loop import State, take_step
+from residua.training.loop import State, class_weights, take_step
 from residua.training.recipe import Recipe
 
 #: The rates go from `LOW` to `HIGH` times the recipe's, in `STEPS` equal factors.
 LOW, HIGH, STEPS = 1e-4, 1e2, 100
-#: Weight of the newest loss in the running mean, and how many times the lowest a loss may be before it is enough.
-NEWEST, DIVERGED = 0.1, 4.0
+#: Weight of the newest loss in the running mean; how far above the loss of the first steps is enough.
+NEWEST, FIRST, DIVERGED = 0.1, 10, 1.1
+#: The suggestion over the rate at which the loss was lowest: there it is about to rise (Smith 2018, arXiv:1803.09820).
+BELOW = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -37,49 +38,35 @@ class Sweep:
 def sweep(
     state: State, batches: Batches, recipe: Recipe, engine: Engine, between: Callable[[], None] = lambda: None
 ) -> Sweep:
-    """Train a copy of the state a few steps, each at a higher rate, until its loss explodes; the state stays as it is.
+    """Train a state to be thrown away a few steps, each at a higher rate, until its loss explodes.
 
-    `between` is called before each step. The copy learns what the first step of the training will: the head alone,
-    where the recipe begins with it.
+    It learns what the first step of the training will: the head alone, where the recipe begins with it. `between` is
+    called before each step.
     """
-    spare = copy.deepcopy(state)
-    hold(spare.net, held(recipe, spare.step, batches.steps_per_epoch))
-    rates, losses, mean, lowest = [], [], 0.0, math.inf
+    hold(state.net, held(recipe, 0, batches.steps_per_epoch))
+    weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
+    weights = None if weights is None else engine.move(weights)
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
     for i, batch in enumerate(batches.stream(0, STEPS, engine.workers)):
         between()
         lr = recipe.lr * LOW * (HIGH / LOW) ** (i / (STEPS - 1))
         torch.manual_seed(key(batches.seed, "step", i))
-        sums = take_step(spare, engine.move(batch.images), engine.move(batch.targets), lr, recipe, engine)
-        loss, _, n = sums.tolist()
+        moved = engine.move(batch.images), engine.move(batch.targets)
+        loss, _, n = take_step(state, *moved, lr, recipe, engine, weights=weights).tolist()
         mean += NEWEST * (loss / n - mean)
         smooth = mean / (1 - (1 - NEWEST) ** (i + 1))
-        if not math.isfinite(smooth) or (i > STEPS // 10 and smooth > DIVERGED * lowest):
+        if not math.isfinite(smooth) or (i >= FIRST and smooth > DIVERGED * max(losses[:FIRST])):
             break
-        lowest = min(lowest, smooth)
         rates.append(lr)
         losses.append(smooth)
-    return Sweep(tuple(rates), tuple(losses), valley(rates, losses))
+    return Sweep(tuple(rates), tuple(losses), suggestion(rates, losses))
 
 
-def valley(rates: list[float], losses: list[float]) -> float | None:
-    """The rate two thirds down the longest run of falling losses, where learning is fast and not yet rough; None for
-    losses that never fall.
-
-    Source: ESRI's "valley", as fast.ai's ``lr_find`` suggests it.
-    """  # fmt: skip
-    n = len(losses)
-    longest, end = [1] * n, 0
-    for i in range(1, n):
-        longest[i] = 1 + max((longest[j] for j in range(i) if losses[j] > losses[i]), default=0)
-        if longest[i] > longest[end]:
-            end = i
-    if not n or longest[end] < max(3, n // 10):
+def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+    """A third of the rate at which the loss was lowest; None where it was lowest at the start or at the end."""
+    if len(losses) <= FIRST:
         return None
-    start = end - longest[end]
-    section = (end - start) / 3
-    return rates[int(start + section + section / 2)]
-
-
-def for_finding(recipe: Recipe) -> Recipe:
-    """The recipe without what belongs to a whole run: its averages."""
-    return replace(recipe, ema=None)
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    return BELOW * rates[lowest] if FIRST <= lowest < STEPS - 1 else None
