@@ -178,9 +178,9 @@ def test_without_held_out_images_the_last_epoch_is_kept_and_said(tmp_path):
 def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path):
     made = []
 
-    def spy(net, *rest):
+    def spy(net, *rest, **words):
         made.append(net)
-        return evaluate(net, *rest)
+        return evaluate(net, *rest, **words)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("residua.job.session.evaluate", spy)

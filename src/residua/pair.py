@@ -12,7 +12,7 @@ from residua.data.dataset import ArrayImages, Dataset, Split
 from residua.data.sources import open_data
 from residua.data.view import View
 from residua.engine import Engine, decide
-from residua.errors import DataError
+from residua.errors import DataError, UsageError
 from residua.nn import modelfile
 from residua.nn.modelfile import Header
 from residua.nn.resnet import Net
@@ -43,11 +43,11 @@ class Pair:
         """The name of every picture, in order."""
         return [n for s in self.splits for n in s.names]
 
-    def batches(self, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-        """Every picture of the splits once, counted on from one split to the next."""
+    def batches(self, batch_size: int, workers: int = 0, view: View | None = None) -> Iterator[Batch]:
+        """Every picture of the splits once, as the model's view (or another) shows it, counted on over the splits."""
         first = 0
         for split in self.splits:
-            for batch in in_order(split, self.view, batch_size, workers):
+            for batch in in_order(split, view or self.view, batch_size, workers):
                 yield replace(batch, index=batch.index + first)
             first += len(split)
 
@@ -81,7 +81,21 @@ def pair(
     )
     notes = list(dataset.notes)
     classes, places = _classes(header, dataset, notes)
-    return Pair(net, header, View.from_json(header.view), dataset, _splits(dataset, split, places), classes, notes)
+    return Pair(net, header, view_of(header, path), dataset, _splits(dataset, split, places), classes, notes)
+
+
+def view_of(header: Header, path: str | Path) -> View:
+    """How the model of a file sees pictures. Raises DataError where the file does not say so, or not rightly."""
+    try:
+        view = View.from_json(header.view)
+    except UsageError as e:
+        raise DataError(f"{path} does not say how a picture becomes a tensor: {e}") from e
+    if view.channels != header.row.channels:
+        raise DataError(
+            f"{path} does not fit together: its net takes {header.row.channels} channels, "
+            f"its view makes {view.channels}: train or convert it again"
+        )
+    return view
 
 
 def _classes(header: Header, dataset: Dataset, notes: list[str]) -> tuple[tuple[str, ...], list[int]]:

@@ -37,7 +37,7 @@ def test_all_splits_together_count_every_picture_once(residua, trained):
 
 def test_out_writes_tables_and_the_confusion(residua, trained, tmp_path):
     ran = residua("eval", trained, "digits", "--limit", "20", "--split", "all", "--out", tmp_path / "out", "--json")
-    names = ["confusion.png", "evaluation.json", "per_class.csv", "predictions.csv"]
+    names = ["confusion.png", "evaluation.json", "per_class.csv", "predictions.csv", "reliability.png"]
     assert [Path(f).name for f in ran.json["files"]] == names == sorted(p.name for p in (tmp_path / "out").iterdir())
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert len(rows) == 1 + ran.json["n"] and rows[1].startswith("digits/")
@@ -86,3 +86,55 @@ def test_public_weights_are_wrong_on_exactly_the_published_pictures(residua, rea
     assert residua("convert", path, "--arch", arch, "--classes", "cifar10", "--out", model).code == 0
     ran = residua("eval", model, "cifar10", "--json")
     assert (ran.json["n"], ran.json["wrong"]) == (10_000, wrong)
+
+
+def test_the_temperature_of_the_training_is_in_the_file_and_in_both_answers(residua, trained):
+    from residua.nn import modelfile
+
+    header = modelfile.read_header(trained / "model.safetensors")
+    stored = json.loads((trained / "evaluation.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text())["temperature"]
+    assert stored["calibration"]["temperature"] == header.temperature == summary["temperature"]
+    assert "fitted" in summary["why"]
+    ran = residua("eval", trained, "digits", "--limit", "96", "--json")
+    for key in ("macro", "weighted", "balanced_accuracy", "intervals"):
+        assert (
+            ran.json[key].keys() == stored[key].keys()
+            if isinstance(stored[key], dict)
+            else ran.json[key] == stored[key]
+        )
+    assert ran.json["calibration"]["ece"] == pytest.approx(stored["calibration"]["ece"], abs=1e-5)
+
+
+def test_the_worst_pictures_are_listed(residua, trained):
+    ran = residua("eval", trained, "digits", "--limit", "40", "--worst", "3", "--json")
+    losses = [w["loss"] for w in ran.json["worst"]]
+    assert len(losses) == 3 and losses == sorted(losses, reverse=True)
+    assert list(ran.json["worst"][0]) == ["path", "truth", "prediction", "probability", "loss"]
+    assert "highest loss" in residua("eval", trained, "digits", "--limit", "40").out
+    assert "highest loss" not in residua("eval", trained, "digits", "--limit", "40", "--worst", "0").out
+
+
+def test_an_ensemble_shows_each_model_beside_all_together(residua, trained, tmp_path):
+    words = ("eval", trained, "digits", "--limit", "40", "--with", trained / "model.safetensors")
+    ran = residua(*words, "--json", "--out", tmp_path / "out")
+    assert [m["wrong"] for m in ran.json["members"]] == [ran.json["wrong"]] * 2
+    assert len(json.loads((tmp_path / "out/evaluation.json").read_text())["members"]) == 2
+    assert "each model alone" in residua(*words).out
+
+
+@pytest.mark.parametrize("words", [("ten-crop",), ("multi-scale",), ("multi-scale", "--scales", "8,12")])
+def test_other_views_are_said(residua, trained, words):
+    ran = residua("eval", trained, "digits", "--limit", "20", "--json", "--views", *words)
+    assert ran.json["n"] == 20 and ran.json["views"] == words[0]
+    assert any("probabilities averaged" in note for note in ran.json["notes"])
+
+
+@pytest.mark.parametrize(("words", "line"), [
+    (("--scales", "8"), "scales need --views multi-scale"),
+    (("--views", "multi-scale", "--scales", "8,x"), "give short sides in pixels"),
+    (("--views", "tencrop"), "ten-crop"),
+])  # fmt: skip
+def test_words_for_views_that_do_not_exist_are_said_in_one_line(residua, trained, words, line):
+    ran = residua("eval", trained, "digits", *words)
+    assert ran.code == 2 and line in ran.line

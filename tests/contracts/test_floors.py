@@ -25,11 +25,11 @@ FLOORS = {
 
 LIBRARIES = {
     "errors": set(), "words": set(), "files": set(), "amounts": set(), "seeds": {"numpy"},
-    "nn": {"torch", "safetensors"},
+    "nn": {"torch", "safetensors", "torchvision", "huggingface_hub"},
     "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow"},
     "engine": {"torch"},
     "training": {"numpy", "torch"},
-    "evaluate": {"numpy", "torch"},
+    "evaluate": {"numpy", "torch", "torchmetrics"},
     "pair": {"numpy"},
     "depth": {"numpy", "torch"},
     "study": {"numpy", "torch", "ray"},

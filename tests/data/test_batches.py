@@ -48,6 +48,37 @@ def equal(a: Batch, b: Batch) -> bool:
     return same and np.array_equal(a.index, b.index)
 
 
+# -- which samples --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n, k", [(100, 3), (50, 50), (61, 7)])
+def test_a_balanced_epoch_shows_every_class_alike_and_each_sample_of_a_class_alike(n: int, k: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(k), rng.choice(k, n - k, p=1 / np.arange(1, k + 1) / (1 / np.arange(1, k + 1)).sum())])
+    split = Split(ArrayImages(torch.zeros(n, 1, 4, 4, dtype=torch.uint8)), labels, tuple(map(str, range(n))))
+    for epoch in range(3):
+        samples, keys = balanced(0, epoch, split)
+        assert len(samples) == n
+        of_class = np.bincount(labels[samples], minlength=k)
+        assert of_class.max() - of_class.min() <= 1
+        for c in range(k):
+            shown = np.bincount(samples, minlength=n)[labels == c]
+            assert shown.max() - shown.min() <= 1
+        assert len(set(keys.tolist())) == n, "repeats have keys of their own"
+        assert (keys % n == samples).all()
+    assert not np.array_equal(balanced(0, 0, split)[0], balanced(0, 1, split)[0])
+
+
+def test_repeats_of_a_rare_sample_are_augmented_differently() -> None:
+    split = Split(array_split(40).images, np.arange(40) // 39, tuple(map(str, range(40))))
+    batches = of(split, ("pad-crop:2",), batch_size=40, balanced=True)
+    batch = batches.at(0)
+    rare = batch.images[torch.from_numpy(batch.index == 39)]
+    assert len(rare) == 20
+    assert len(torch.unique(rare.flatten(1), dim=0)) > 10
+    assert equal(batch, of(split, ("pad-crop:2",), batch_size=40, balanced=True).at(0))
+
+
 # -- a pure function of (seed, step) --------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ What scripts may rely on; errors are fractions, and numbers that are not finite 
 | command | document |
 |---|---|
 | `train` | `run`, `test` (as `eval`), `seconds`; `model`, `report` |
-| `eval` | `n`, `wrong`, `top1_error`, `top5_error`, `loss`, `interval`, `classes`, `per_class`; `model`, `arch`, `data`, `split`, `engine`, `notes`, `skipped`, `files` |
+| `eval` | `n`, `wrong`, `top1_error`, `top5_error`, `loss`, `interval`, `classes`, `per_class`, `confusion`, `macro`, `weighted`, `balanced_accuracy`, `calibration`, `intervals`; `model`, `arch`, `data`, `split`, `views`, `engine`, `notes`, `skipped`, `members`, `worst`, `files` |
 | `predict` | `predictions`: `path`, `classes`, `probabilities`; `failures`: `path`, `reason`; `out` |
 | `archs` | a list of `name`, `layers`, `params`, `macs`, `family`, `source` |
 | `describe` | `name`, `file`, `family`, `source`, `layers`, `classes`, `channels`, `side_px`, `params`, `macs`, `activation_bytes`, `table`: `name`, `kind`, `out_shape`, `params`, `macs`, `receptive_field` |

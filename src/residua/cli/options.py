@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--to": ("torchvision",),
     "--balance": ("none", "loss", "sampler"),
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
+    "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
 }
 
@@ -134,6 +135,14 @@ Exact = Annotated[
         "fp32 is exact; auto, bf16 and fp16 are faster where the machine has them",
         section="machine",
         shown="fp32",
+    ),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="MODEL",
+        help="one more model file or run folder (again and again): probabilities are averaged",
     ),
 ]
 Budget = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residua.cli.options import BatchSize, Debug, Device, Exact, Json, Threads
+from residua.cli.options import BatchSize, Debug, Device, Exact, Json, Threads, With
 from residua.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def predict(
         list[str],
         typer.Argument(metavar="PATHS...", help="pictures, folders of pictures, or - for one path a line from stdin"),
     ],
+    also: With = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="classes to name for each picture")] = 5,
     out: Annotated[
         str | None,
@@ -44,12 +45,13 @@ def predict(
 
     Examples:
       residua predict runs/photos-resnet18-1 holiday/
+      residua predict first.safetensors --with second.safetensors holiday/
       residua predict model.safetensors *.jpg --top 1 | cut -f 2 | sort | uniq -c
       find . -name '*.png' | residua predict model.safetensors - --out answers.csv
     """
     from residua.cli.files import model_file
 
-    path = model_file(model)
+    files = [model_file(m) for m in (model, *(also or ()))]
     target = _target(out) if out else None
     wanted = list(_wanted(paths))
     if not wanted:
@@ -57,9 +59,9 @@ def predict(
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
-        from residua.predict import load, write
+        from residua.predict import load, together, write
 
-        loaded = load(path, device=device, precision=precision, threads=threads)
+        loaded = together([load(f, device=device, precision=precision, threads=threads) for f in files])
     asked: list[bool] = []  # of each result, whether it is an answer
     results = _named(loaded.stream(wanted, top=top, batch_size=batch_size), asked)
     if json:

@@ -1,10 +1,12 @@
 """An evaluation on the terminal: the errors with their interval, the classes, what is confused."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from residua.cli.terminal import cell, percent, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
     from rich.text import Text
 
@@ -30,6 +32,62 @@ def error_lines(found: "Evaluation") -> "Text":
             f"\ntop-5 error  {percent(found.top5_error):>8}   {missed:,} of {found.n:,} without the truth among five"
         )
     return lines
+
+
+def mean_lines(found: "Evaluation") -> "Text":
+    """Means over the classes with their intervals, and how far confidence and accuracy are apart."""
+    from rich.text import Text
+
+    means, spread, trust = found.means, found.intervals, found.calibration
+    lines = Text()
+    rows = (
+        ("macro F1", f"{means.macro.f1:.3f}", "{:.3f} to {:.3f}".format(*spread.macro_f1)),
+        ("balanced accuracy", percent(means.balanced_accuracy), _range(spread.balanced_accuracy)),
+        ("calibration error", percent(trust.ece), _range(spread.ece)),
+    )
+    for name, value, interval in rows:
+        lines.append(f"{name:<18}{value:>9}").append(f"   95 % interval {interval}\n", "dim")
+    if trust.temperature is None:
+        lines.append("no temperature: probabilities are the net's own", "dim")
+    else:
+        lines.append(f"{percent(trust.ece_uncalibrated)} without the temperature {trust.temperature:.3g}", "dim")
+    lines.append(f"   log loss {trust.nll:.4f}, Brier {trust.brier:.4f}", "dim")
+    return lines
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def member_table(members: "Sequence[dict[str, Any]]", found: "Evaluation") -> "Table":
+    """The errors of each model of an ensemble beside those of all together."""
+    numbers = ("wrong", "top-1 error", "log loss", "temperature")
+    shown = table("model", "net", *numbers, "", right=numbers, title="each model alone")
+    most = max([m["top1_error"] for m in members] + [found.top1_error]) or 1
+    for m in members:
+        warm = "–" if m["temperature"] is None else f"{m['temperature']:.3g}"
+        shown.add_row(
+            cell(m["model"]), cell(m["arch"]), f"{m['wrong']:,}", percent(m["top1_error"]), f"{m['loss']:.4f}", warm,
+            cell(bar_of(m["top1_error"] / most, 10), "red"),
+        )  # fmt: skip
+    shown.add_row(
+        cell("together", "bold"), "", f"{found.wrong:,}", cell(percent(found.top1_error), "bold"), f"{found.loss:.4f}",
+        "", cell(bar_of(found.top1_error / most, 10), "green"),
+    )  # fmt: skip
+    return shown
+
+
+def worst_table(worst: "Sequence[dict[str, Any]]") -> "Table":
+    """The pictures with the highest loss, the worst first."""
+    numbers = ("probability", "loss")
+    shown = table("picture", "truth", "prediction", *numbers, right=numbers, title="highest loss")
+    for w in worst:
+        right = w["truth"] == w["prediction"]
+        shown.add_row(
+            cell(w["path"]), cell(w["truth"]), cell(w["prediction"], "" if right else "red"),
+            percent(w["probability"], 1), f"{w['loss']:.3f}",
+        )  # fmt: skip
+    return shown
 
 
 def class_table(found: "Evaluation") -> "Table":

@@ -21,7 +21,7 @@ def emit(document: Any) -> None:
 
 def as_json(document: Any, indent: int | None = 2) -> str:
     """The document as JSON for people and programs, null for numbers that are not finite; in one line for None."""
-    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def say(line: str) -> None:
@@ -91,13 +91,14 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value as JSON has a form for: numbers that are not finite become None, arrays lists."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if hasattr(value, "tolist"):
-        return _finite(value.tolist())
+        return finite(value.tolist())
     return value

@@ -29,15 +29,24 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The random numbers of some samples (N positions in the split) in one epoch."""
+    """The random numbers of some samples (N positions in the split) in one epoch.
+
+    `keys` (N,) tell a sample that is shown several times in the epoch apart: by default its position.
+    """
 
     seed: int
     epoch: int
     samples: Indices
+    keys: Indices | None = None
 
     def uniform(self, what: str) -> npt.NDArray[np.float64]:
         """A number in [0, 1) for each sample."""
-        return seeds.uniform(self.samples, self.seed, what, self.epoch)
+        return seeds.uniform(self.own, self.seed, what, self.epoch)
+
+    @property
+    def own(self) -> Indices:
+        """What is a sample's own: (N,)."""
+        return self.samples if self.keys is None else self.keys
 
     def whole(self, what: str, below: int) -> Indices:
         """A whole number in [0, below) for each sample."""
@@ -45,7 +54,7 @@ class Draw:
 
     def key(self, what: str, i: np.integer[Any] | int) -> tuple[int | str, ...]:
         """The words that key all that is random in `what` for the i-th of the samples."""
-        return self.seed, what, self.epoch, int(self.samples[i])
+        return self.seed, what, self.epoch, int(self.own[i])
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +149,7 @@ def alternate_flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
     Two epochs then show both sides of every picture, where random flips show a half of them one side twice.
     Source: Jordan 2024, "alternating flip", arXiv:2404.00498.
     """
-    first = Draw(draw.seed, 0, draw.samples).uniform("flip") < 0.5
+    first = Draw(draw.seed, 0, draw.samples, draw.keys).uniform("flip") < 0.5
     return mirror(pixels, first ^ bool(draw.epoch % 2))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from multiprocessing import get_context
 from threading import Thread
 
@@ -19,9 +19,9 @@ import torch
 import torch.multiprocessing  # so that tensors come from the workers through shared memory
 from torch import Tensor
 
-from residua import seeds
 from residua.data.augment import Augment, Draw, mixing, parse
 from residua.data.dataset import Indices, Split
+from residua.data.order import balanced, order
 from residua.data.view import View
 from residua.errors import DataError, UsageError
 
@@ -42,7 +42,8 @@ class Batches:
     """The training batches of a split. Batch `step` depends on (seed, step) alone, whoever asks for it and when.
 
     An epoch goes through a new permutation; the samples that fill no batch are left out, others each time. A set
-    smaller than the batch is one batch. Rank r of `world` gets the r-th slice of every batch.
+    smaller than the batch is one batch. `balanced` epochs show every class equally often (`order.balanced`).
+    Rank r of `world` gets the r-th slice of every batch.
     Raises UsageError or DataError where no such batches exist.
     """
 
@@ -55,6 +56,7 @@ class Batches:
         seed: int,
         classes: int,
         augment: tuple[str, ...] = (),
+        balanced: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -68,7 +70,7 @@ class Batches:
         self.batch_size = min(batch_size, len(split) // world * world)
         self.steps_per_epoch = len(split) // max(1, self.batch_size)
         self.share = self.batch_size // world
-        self.rank = rank
+        self.rank, self.balanced = rank, balanced
         if self.share < 2:
             raise DataError(f"{len(split)} training pictures are too few: each of {world} processes needs two")
         if self.augment.mixes and world > 1 and self.share % 2:
@@ -78,14 +80,19 @@ class Batches:
         """Batch `step`, from 0."""
         epoch, i = divmod(step, self.steps_per_epoch)
         first = i * self.batch_size + self.rank * self.share
-        index = order(self.seed, epoch, len(self.split))[first : first + self.share].copy()
-        images = self.augment.batch(self.split.images, Draw(self.seed, epoch, index))
+        mine = slice(first, first + self.share)
+        if self.balanced:
+            samples, keys = balanced(self.seed, epoch, self.split)
+            index, draw_keys = samples[mine].copy(), keys[mine]
+        else:
+            index, draw_keys = order(self.seed, epoch, len(self.split))[mine].copy(), None
+        images = self.augment.batch(self.split.images, Draw(self.seed, epoch, index, draw_keys))
         labels = self.split.labels[index]
         if not self.augment.mixes:
             return Batch(images, torch.from_numpy(labels), index)
         pairs = mixing(self.augment.words, self.batch_size // 2, self.seed, step)
-        mine = slice(self.rank * self.share // 2, (self.rank + 1) * self.share // 2)
-        targets = pairs.take(mine)(images.numpy(), labels, self.classes)
+        own = slice(self.rank * self.share // 2, (self.rank + 1) * self.share // 2)
+        targets = pairs.take(own)(images.numpy(), labels, self.classes)
         return Batch(images, torch.from_numpy(targets), index)
 
     def stream(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
@@ -109,14 +116,6 @@ def run_of(split: Split, plain: Augment, size: int, start: int) -> Batch:
     """The samples from `start`, as they are."""
     index = np.arange(start, min(start + size, len(split)))
     return Batch(plain.batch(split.images, Draw(0, 0, index)), torch.from_numpy(split.labels[index]), index)
-
-
-@lru_cache(maxsize=4)
-def order(seed: int, epoch: int, n: int) -> Indices:
-    """The order of n samples in an epoch (read-only)."""
-    permutation = seeds.generator(seed, "order", epoch).permutation(n)
-    permutation.flags.writeable = False
-    return permutation
 
 
 # -- ahead of time --------------------------------------------------------------------------------------------------

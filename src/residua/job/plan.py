@@ -76,6 +76,7 @@ class Plan:
             seed=self.options.seed,
             classes=len(self.dataset.classes),
             augment=self.recipe.augment,
+            balanced=self.recipe.balance == "sampler",
         )
 
 

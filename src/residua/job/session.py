@@ -11,11 +11,20 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
-from residua.data.batches import Batches, in_order
+from residua.data.batches import Batch, Batches, in_order
 from residua.data.dataset import Split
 from residua.engine import Decision
 from residua.errors import Interrupted
-from residua.evaluate import Evaluation, evaluate, per_class_csv, predictions_csv
+from residua.evaluate import (
+    Evaluation,
+    Fitted,
+    answers,
+    evaluate,
+    fit_temperature,
+    logits_of,
+    per_class_csv,
+    predictions_csv,
+)
 from residua.job import record
 from residua.job.best import Best, better, candidate, hopeless, stopped_early
 from residua.job.course import Clock
@@ -174,12 +183,26 @@ class Session:
         record.decisions(self.run, (decision,))
         return Decided((decision,))
 
-    def evaluated(self, net: nn.Module, split: Split) -> Evaluation:
-        """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
+    def shown(self, split: Split) -> Iterator[Batch]:
+        """The images of a split; raises Stopped if the user asks to stop."""
         size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
-        batches = in_order(split, self.plan.view, size, self.plan.engine.workers)
+        return self.stop.between(in_order(split, self.plan.view, size, self.plan.engine.workers))
+
+    def evaluated(self, net: nn.Module, split: Split, temperature: float | None = None) -> Evaluation:
+        """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
         try:
-            return evaluate(net, self.stop.between(batches), self.classes, self.plan.engine)
+            return evaluate(net, self.shown(split), self.classes, self.plan.engine, temperature=temperature)
+        except Stopped:
+            self.interrupted()
+
+    def fitted(self, net: nn.Module) -> Fitted:
+        """The temperature that suits the held-out images; saves and raises Interrupted if the user asks to stop."""
+        split = self.plan.dataset.splits.get("val")
+        if split is None:
+            return Fitted(None, "not fitted: there are no validation images")
+        try:
+            found = answers(net, self.shown(split), len(self.classes), self.plan.engine)
+            return fit_temperature(*logits_of(found))
         except Stopped:
             self.interrupted()
 
@@ -215,7 +238,7 @@ class Session:
         self.kept = {k: v.detach().cpu().clone() for k, v in self.state.ema.net.state_dict().items()}
         self.write_model(self.state.ema.net)
 
-    def write_model(self, net: nn.Module, test: Evaluation | None = None) -> None:
+    def write_model(self, net: nn.Module, test: Evaluation | None = None, temperature: float | None = None) -> None:
         """model.safetensors, with all that is needed to use it."""
         plan, best = self.plan, self.best
         metrics: dict[str, Any] = {}
@@ -231,6 +254,7 @@ class Session:
             metrics=metrics,
             lineage=plan.lineage,
             data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "seed": plan.options.seed},
+            temperature=temperature,
         )
         modelfile.save(self.run.path("model.safetensors"), net, header, overwrite=True)
 
@@ -294,20 +318,26 @@ class Session:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
         run, split, net = self.run, self.plan.dataset.splits.get("test"), self.kept_net()
         run.write_metrics_csv()
-        evaluation = None if split is None else self.evaluated(net, split)
-        self.write_model(net, evaluation)
+        fitted = self.fitted(net)
+        evaluation = None if split is None else self.evaluated(net, split, fitted.temperature)
+        self.write_model(net, evaluation, fitted.temperature)
         rate = self.seen[0] / self.seen[1] if self.seen[1] else None
         chosen = self.best.epoch if self.best is not None else None
         run.write_json(
             "summary.json",
             record.summary(self.plan)
-            | {"seconds": self.seconds, "train_images_per_second": rate, "best_epoch": chosen}
+            | {
+                "temperature": asdict(fitted),
+                "seconds": self.seconds,
+                "train_images_per_second": rate,
+                "best_epoch": chosen,
+            }
             | record.spent(self.plan, self.clock.spent()),
         )
         if evaluation is not None and split is not None:
             predictions_csv(evaluation, split.names, run.path("predictions.csv"))
             per_class_csv(evaluation, run.path("per_class.csv"))
             record.gallery(run, split, evaluation, self.classes)
-            run.write_json("evaluation.json", evaluation.to_json() | {"confusion": evaluation.confusion.tolist()})
+            run.write_json("evaluation.json", evaluation.to_json())
             yield Tested(evaluation)
         yield Finished(run.folder, self.seconds)

@@ -5,15 +5,16 @@ from pathlib import Path
 from residua.report.confusion import confusion
 from residua.report.curves import curves
 from residua.report.finder import finder
+from residua.report.label_errors import label_errors
 from residua.report.page import page
+from residua.report.reliability import reliability
 from residua.report.watched import watched
 
-__all__ = ["confusion", "curves", "draw", "finder", "page", "watched"]
+__all__ = ["confusion", "curves", "draw", "finder", "label_errors", "page", "reliability", "watched"]
 
 
 def draw(run: Path) -> Path:
-    """Draw the run folder's pictures and ``report.html``: ``curves.png``, ``confusion.png``, ``units.png`` of watched
-    units, ``lr_finder.png`` where rates were tried.
+    """Draw ``curves.png``, ``confusion.png``, the pictures that the run folder has data for, and ``report.html``.
 
     Return the page's path. Raises DataError if `run` is no run folder or cannot be written.
     """
@@ -21,4 +22,5 @@ def draw(run: Path) -> Path:
     confusion(run, run / "confusion.png")
     watched(run, run / "units.png")
     finder(run, run / "lr_finder.png")
+    reliability(run, run / "reliability.png")
     return page(run)

@@ -31,13 +31,16 @@ def page(run: Path) -> Path:
     return rendered("page.html.j2", run / "report.html", content(read(run)))
 
 
-def rendered(template: str, out: Path, said: dict[str, Any], *, sheets: tuple[str, ...] = ()) -> Path:
-    """Write a page of the house's look to `out` and return it: what is `said` in a template, with more style `sheets`.
+def rendered(
+    template: str, out: Path, said: dict[str, Any], *, sheets: tuple[str, ...] = (), scripts: tuple[str, ...] = ()
+) -> Path:
+    """Write a page of the house's look to `out` and return it: what is `said` in a template, with more style `sheets`
+    and `scripts`.
 
     The page is one file; only its own script may run in it. Raises DataError where it cannot be written.
     """
     templates = resources("residua.report") / "templates"
-    script = (templates / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((templates / name).read_text(encoding="utf-8") for name in ("page.js", *scripts))
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
         autoescape=True,

@@ -164,6 +164,7 @@ def test_the_json_form_has_the_documented_keys_and_is_json(found: Evaluation) ->
     data = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert list(data) == [
         "n", "wrong", "top1_error", "top5_error", "loss", "interval", "classes", "per_class", "confusion",
+        "macro", "weighted", "balanced_accuracy", "calibration", "intervals",
     ]  # fmt: skip
     assert data["classes"] == CLASSES and np.trace(data["confusion"]) == data["n"] - data["wrong"]
 
