@@ -13,7 +13,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--memory-format": ("auto", "channels_last", "contiguous"),
     "--compile": ("auto", "on", "off"),
     "--fit": ("crop", "pad", "squash"),
-    "--stem": ("auto", "3x3", "7x7"),
+    "--stem": ("auto", "3x3", "5x5", "7x7"),
     "--shortcut": ("A", "B", "C", "none"),
     "--split": ("train", "val", "test", "all"),
     "--to": ("torchvision",),

@@ -68,7 +68,12 @@ def train(
     ] = None,
     stem: Annotated[
         str | None,
-        choice("--stem", "first layers: 3x3 for small pictures, 7x7 for large ones", section=NET, shown="auto"),
+        choice(
+            "--stem",
+            "first layers: 3x3 for small pictures, 5x5 to 112 px, 7x7 for large ones",
+            section=NET,
+            shown="auto",
+        ),
     ] = None,
     shortcut: Annotated[
         str | None,
