@@ -2,7 +2,6 @@
 
 import os
 import signal
-import stat
 import sys
 import warnings
 from collections import deque
@@ -149,17 +148,16 @@ def printed(looks: Looks, small: Pixels) -> None:
 def look(path: str, into: Looks) -> Pixels:
     """The picture as (32, 32, 3), and the facts about its file written `into` a row (1,). Raises BadPicture."""
     pixels = decode(path, "RGB").permute(1, 2, 0).numpy()  # as training would: what this finds broken, training does
+    into["height"], into["width"] = pixels.shape[:2]
     try:
         with open(path, "rb") as file:
-            held = os.fstat(file.fileno())
-            into["bytes"] = held.st_size if stat.S_ISREG(held.st_mode) else 0
+            into["bytes"] = os.fstat(file.fileno()).st_size
             into["digest"] = digest(file.read())
             file.seek(0)
             with suppress(Exception):  # a later frame or a tag may be damaged, and the picture sound
                 facts(Image.open(file), into)
     except OSError as e:  # it was there a moment ago
         raise BadPicture(path, f"it changed while it was read: {e.strerror}") from e
-    into["height"], into["width"] = pixels.shape[:2]
     into["blank"] = bool(into["format"] == "JPEG") and ends_blank(pixels)
     return shrunk(pixels)
 
@@ -168,16 +166,21 @@ def facts(image: Image.Image, into: Looks) -> None:
     """What a file says of itself, written into a row."""
     into["format"] = "JPEG" if image.format == "MPO" else image.format
     into["mode"] = image.mode
+    into["clear"] = image.has_transparency_data
     into["turned"] = image.getexif().get(ORIENTATION, 1) in range(2, 9)
     into["moving"] = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-    into["clear"] = image.has_transparency_data
 
 
 def ends_blank(pixels: Pixels) -> bool:
-    """Whether the lowest eighth of a photo is one middling colour and the rest is not: so a decoder fills what is lost."""
-    lowest = pixels[-max(1, len(pixels) // 8) :].reshape(-1, 3)
-    colour = lowest[0]
-    return bool((lowest == colour).all() and colour.min() >= 16 and colour.max() <= 239 and (pixels[0] != colour).any())
+    """Whether the lowest eighth or more is exactly one middling colour, under an edge: so a decoder fills what is lost."""
+    colour = pixels[-1, 0].astype(np.int16)
+    if min(pixels.shape[:2]) < 64 or colour.min() < 16 or colour.max() > 239:
+        return False
+    busy = np.flatnonzero((pixels != pixels[-1, :1]).any((1, 2)))
+    if not len(busy) or len(pixels) - busy[-1] <= len(pixels) // 8:
+        return False
+    above = pixels[max(0, busy[-1] - 8) : busy[-1] + 1].astype(np.int16)
+    return bool(np.abs(above - colour).mean() > 16)
 
 
 def shrunk(pixels: Pixels) -> Pixels:

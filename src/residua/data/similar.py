@@ -101,7 +101,9 @@ def alike(found: Prints) -> npt.NDArray[np.int64]:
     """The pairs (P, 2), first < second, of pictures that look the same; flat ones look like nothing."""
     seen = np.flatnonzero(~found.flat)
     hashes, which = np.unique(found.hashes[seen], return_inverse=True)
-    members = np.split(seen[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which, minlength=len(hashes)))[:-1])
+    members = np.split(
+        seen[np.argsort(which, kind="stable")], np.cumsum(np.bincount(which, minlength=len(hashes)))[:-1]
+    )
     pairs = [chained(m) for m in members if len(m) > 1]
     for close_ones in close(hashes):
         first = np.array([members[i][0] for i in close_ones[:, 0]], np.int64)
