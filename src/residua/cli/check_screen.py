@@ -89,7 +89,7 @@ def class_table(document: Mapping[str, Any]) -> "Table":
 
 def findings(console: "Console", severity: str, found: Sequence[Mapping[str, Any]]) -> None:
     """The findings of one severity, each with what to do and some names."""
-    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     if not found:
@@ -97,15 +97,17 @@ def findings(console: "Console", severity: str, found: Sequence[Mapping[str, Any
             console.print(cell("nothing to be mended", "bold green"), end="\n\n")
         return
     title, style, mark = HEADS[severity]
-    console.print(cell(title, style))
+    rows = Table.grid(padding=(0, 1, 0, 0))
+    rows.add_column(width=2, justify="right")
+    rows.add_column(overflow="fold", max_width=100)
     for f in found:
-        words = Text.assemble((f"{mark} ", style), cell(f["sentence"]))
-        if f["todo"]:
-            words.append_text(Text(" ")).append_text(cell(f["todo"], "dim"))
-        console.print(Padding(words, (0, 0, 0, 2)))
+        words = Text.assemble(cell(f["sentence"]), " ", cell(f["todo"], "dim"))
+        rows.add_row(Text(mark, style), words)
         if severity != "note":
             for line in examples(f):
-                console.print(Padding(cell(line, "dim"), (0, 0, 0, 6)))
+                rows.add_row("", cell(f"  {line}", "dim"))
+    console.print(cell(title, style))
+    console.print(rows)
     console.print()
 
 

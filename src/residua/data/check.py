@@ -21,7 +21,8 @@ from residua.data.facts import hidden, hidden_by_crop, imbalance, sizes
 from residua.data.findings import MUST, NOTE, SHOULD, Finding, balance, classes, unusable
 from residua.data.folder import class_folders, root_of, split_folders
 from residua.data.known import open_known
-from residua.data.names import KNOWN, check_spec, hidden as is_hidden
+from residua.data.names import KNOWN, check_spec
+from residua.data.names import hidden as is_hidden
 from residua.data.scan import LOOK, look_at_array, scan
 from residua.data.seen import ORDER, Material, Seen
 from residua.data.shapes import kinds, shapes

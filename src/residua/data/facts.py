@@ -1,4 +1,4 @@
-"""A data set in numbers: sizes, how unequal the classes are, what a centre crop hides. From sides and labels alone."""
+"""A data set in numbers: sizes, how unequal the classes are, what a centre crop hides. From labels and sides alone."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from residua.data.dataset import Dataset, Split
+from residua.data.decode import Header, inspect
 from residua.data.view import View
+
+#: Of a large set so many files of each split, spread evenly, tell the sizes.
+QUICK = 2000
 
 Numbers = npt.NDArray[np.integer[Any]]
 Shares = npt.NDArray[np.float64]
@@ -63,3 +68,29 @@ def hidden_by_crop(classes: Sequence[str], labels: Numbers, shares: Shares) -> d
 
     each = {c: told(shares[labels == i]) for i, c in enumerate(classes) if (labels == i).any()}
     return told(shares) | {"classes": each}
+
+
+def quick(dataset: Dataset, view: View) -> dict[str, Any]:
+    """`sizes`, `imbalance` and `hidden_by_crop` of a data set, from the headers of up to some thousand of its files."""
+    parts = [sides(split, dataset.side_px) for split in dataset.splits.values()]
+    labels, widths, heights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    train = np.bincount(dataset.splits["train"].labels, minlength=len(dataset.classes))
+    return {
+        "sizes": sizes(widths, heights),
+        "imbalance": imbalance(dict(zip(dataset.classes, train.tolist(), strict=True))),
+        "hidden_by_crop": hidden_by_crop(dataset.classes, labels, hidden(view, widths, heights))
+        | {"side_px": view.side_px, "resize_px": view.resize_px},
+    }
+
+
+def sides(split: Split, side_px: int) -> tuple[Numbers, Numbers, Numbers]:
+    """Labels, widths and heights of some pictures of a split, as their files say; in memory all have one side."""
+    paths = getattr(split.images, "paths", None)
+    if paths is None:
+        same = np.full(len(split), side_px, np.int64)
+        return split.labels, same, same
+    rows = np.unique(np.linspace(0, len(split) - 1, min(QUICK, len(split))).astype(np.int64))
+    found = inspect([paths[i] for i in rows.tolist()])
+    told = [(split.labels[i], h.width, h.height) for i, h in zip(rows, found, strict=True) if isinstance(h, Header)]
+    labels, widths, heights = np.array(told, np.int64).reshape(-1, 3).T
+    return labels, widths, heights

@@ -8,6 +8,7 @@ import numpy as np
 
 from residua.data.dataset import ArrayImages, Dataset, Indices, Skipped, Split
 from residua.data.decode import GREY_MODES
+from residua.data.files import Looks as Headers
 from residua.data.scan import LOOK, Looks
 from residua.data.similar import Flags, Prints
 from residua.data.view import View, view_for
@@ -96,13 +97,13 @@ class Seen:
         """A data set of the same name, sizes and classes with a stand-in for its pictures: for what is decided by them."""
         import torch
 
-        looks = self.looks[self.good]
-        sides = np.sort(np.minimum(looks["width"], looks["height"]))
-        same = len(looks) > 0 and bool(((looks["width"] == sides[0]) & (looks["height"] == sides[0])).all())
+        rows = np.flatnonzero(self.good)
+        looks = self.looks[rows]
+        told = Headers(rows, looks["width"], looks["height"], looks["grey"], looks["bytes"])
         blank = Split(ArrayImages(torch.zeros(1, self.channels, 1, 1, dtype=torch.uint8)), np.zeros(1, np.int64), ("",))
         return Dataset(
             name=self.of.name, classes=self.of.classes, splits={"train": blank}, channels=self.channels,
-            side_px=int(sides[(len(sides) - 1) // 2]) if len(sides) else 1, same_size=same,
+            side_px=told.median_side() if len(rows) else 1, same_size=len(rows) > 0 and told.same_size,
             skipped=(), fingerprint="", notes=(),
         )  # fmt: skip
 

@@ -32,8 +32,9 @@ def shapes(seen: Seen) -> Iterator[Finding]:
         most = max(means, key=lambda c: means[c])
         halves = int((lost > HALF).sum())
         sentence = (
-            f"A centre crop hides more than {100 * MUCH:.0f} % of {pictures(len(cut))} of {int(seen.good.sum()):,} and more than half of {halves:,}; "
-            f"most of {shown(most)}, {100 * means[most]:.0f} % on average."
+            f"A centre crop hides more than {100 * MUCH:.0f} % of the picture in {len(cut):,} of "
+            f"{int(seen.good.sum()):,}, more than half in {halves:,}; {shown(most)} loses most, "
+            f"{100 * means[most]:.0f} % on average."
         )
         bad = SHOULD if halves > seen.good.sum() / 5 or means[most] > HALF else NOTE
         todo = "What stands at an edge is never seen. Look at the frames; --fit pad shows all of each picture."
