@@ -8,7 +8,7 @@ import numpy as np
 
 from residua.data.dataset import ArrayImages, Dataset, Indices, Skipped, Split
 from residua.data.decode import GREY_MODES
-from residua.data.files import Looks as Headers
+from residua.data.inspection import Looks as Headers
 from residua.data.scan import LOOK, Looks
 from residua.data.similar import Flags, Prints
 from residua.data.view import View, view_for
@@ -99,7 +99,7 @@ class Seen:
 
         rows = np.flatnonzero(self.good)
         looks = self.looks[rows]
-        told = Headers(rows, looks["width"], looks["height"], looks["grey"], looks["bytes"])
+        told = Headers(rows, looks)
         blank = Split(ArrayImages(torch.zeros(1, self.channels, 1, 1, dtype=torch.uint8)), np.zeros(1, np.int64), ("",))
         return Dataset(
             name=self.of.name, classes=self.of.classes, splits={"train": blank}, channels=self.channels,
