@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residua.api import TrainResult as TrainResult
+    from residua.api import check as check
     from residua.api import load as load
     from residua.api import train as train
     from residua.errors import DataError as DataError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": "residua.nn.zoo",
     "train": "residua.api",
+    "check": "residua.api",
     "load": "residua.api",
     "TrainResult": "residua.api",
     "Model": "residua.predict",
@@ -35,6 +37,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022
     "build",
     "train",
+    "check",
     "load",
     "TrainResult",
     "Model",

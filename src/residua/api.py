@@ -9,6 +9,7 @@ from residua.errors import DataError
 from residua.words import unknown
 
 if TYPE_CHECKING:
+    from residua.data.check import Check
     from residua.evaluate import Evaluation
     from residua.predict import Model
 
@@ -67,6 +68,18 @@ def train(
 
     draw(finished.run)
     return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
+
+
+def check(data: str | Path, *, root: str | None = None, workers: int = 0) -> "Check":
+    """What is wrong with a data set, what it is like and what suits it: every picture looked at once, nothing written.
+
+    ``check(...).findings`` says it, the worst first; ``to_mend`` holds those that must be mended; ``to_json()`` is the
+    document of ``residua check --json``. Raises UsageError or DataError for what is no data at all.
+    """
+    from residua.data.check import examine, material
+    from residua.job.proposals import proposed
+
+    return proposed(examine(material(str(data), root=root), workers=workers))
 
 
 def load(path: str | Path) -> "Model":

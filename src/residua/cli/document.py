@@ -36,6 +36,7 @@ What scripts may rely on; errors are fractions, and numbers that are not finite 
 | command | document |
 |---|---|
 | `train` | `run`, `test` (as `eval`), `seconds`; `model`, `report` |
+| `check` | `name`, `spec`, `known`, `files`, `pictures`, `classes`, `splits`, `channels`, `side_px`, `sizes`, `sides`, `formats`, `modes`, `imbalance`, `hidden_by_crop`, `findings`: `kind`, `severity`, `count`, `sentence`, `todo`, `groups`, `examples`; `skipped`, `notes`, `proposals`, `command`, `seconds`, `out`: `page`, `table`, `document` |
 | `eval` | `n`, `wrong`, `top1_error`, `top5_error`, `loss`, `interval`, `classes`, `per_class`, `confusion`, `macro`, `weighted`, `balanced_accuracy`, `calibration`, `intervals`; `model`, `arch`, `data`, `split`, `views`, `engine`, `notes`, `skipped`, `members`, `worst`, `files` |
 | `predict` | `predictions`: `path`, `classes`, `probabilities`; `failures`: `path`, `reason`; `out` |
 | `archs` | a list of `name`, `layers`, `params`, `macs`, `family`, `source` |

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from residua.cli.archs import archs
+from residua.cli.check import check
 from residua.cli.convert import convert
 from residua.cli.depth import app as depth
 from residua.cli.describe import describe
@@ -57,6 +58,7 @@ def residua(
 
 
 app.command("train", cls=Command)(train)
+app.command("check", cls=Command)(check)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
 app.command("study", cls=Command)(study)

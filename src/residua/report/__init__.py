@@ -4,13 +4,14 @@ from pathlib import Path
 
 from residua.report.confusion import confusion
 from residua.report.curves import curves
+from residua.report.data_page import data_page
 from residua.report.finder import finder
 from residua.report.label_errors import label_errors
 from residua.report.page import page
 from residua.report.reliability import reliability
 from residua.report.watched import watched
 
-__all__ = ["confusion", "curves", "draw", "finder", "label_errors", "page", "reliability", "watched"]
+__all__ = ["confusion", "curves", "data_page", "draw", "finder", "label_errors", "page", "reliability", "watched"]
 
 
 def draw(run: Path) -> Path:
