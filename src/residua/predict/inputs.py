@@ -67,10 +67,13 @@ def _failed(root: Path, skipped: Skipped) -> Item:
     return Item(path, Failure(path, skipped.reason))
 
 
-def decoded(source: Any, mode: str) -> Tensor:
-    """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`."""
+def decoded(source: Any, mode: str, least_px: int) -> Tensor:
+    """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`.
+
+    Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them; what has pixels keeps them.
+    """
     if isinstance(source, str | bytes) or hasattr(source, "getexif"):
-        return decode(source, mode)
+        return decode(source, mode, least_px=least_px)
     if isinstance(source, Tensor):
         return _pixels(source.detach().cpu())
     if isinstance(source, np.ndarray):
