@@ -69,16 +69,22 @@ class FileImages:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``."""
+    """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``.
+
+    `groups` (N,) are numbers of what belongs together, the same in every split; None where nothing does.
+    """
 
     images: Images
     labels: Indices
     names: Sequence[str]
+    groups: Indices | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts of different length."""
         if not len(self.images) == len(self.labels) == len(self.names):
             raise ValueError(f"{len(self.images)} images, {len(self.labels)} labels, {len(self.names)} names")
+        if self.groups is not None and len(self.groups) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels, {len(self.groups)} groups")
 
     def __len__(self) -> int:
         """How many."""
@@ -87,7 +93,8 @@ class Split:
     def take(self, indices: npt.ArrayLike) -> "Split":
         """The samples at `indices`, in that order."""
         rows = np.asarray(indices, dtype=np.int64)
-        return Split(self.images.take(rows), self.labels[rows], tuple(self.names[i] for i in rows))
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.images.take(rows), self.labels[rows], tuple(self.names[i] for i in rows), groups)
 
 
 @dataclass(frozen=True)

@@ -121,4 +121,4 @@ def decoded(split: Split, skipped: list[Skipped]) -> Split:
         except BadPicture as e:
             skipped.append(Skipped(split.names[i], e.reason))
     rows = split if len(kept) == len(split) else split.take(kept)
-    return Split(ArrayImages(torch.stack(pictures) if pictures else torch.empty(0)), rows.labels, rows.names)
+    return Split(ArrayImages(torch.stack(pictures) if pictures else torch.empty(0)), rows.labels, rows.names, rows.groups)
