@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from residua.data.compact import taken
 from residua.data.decode import decode
 
 Indices = npt.NDArray[np.int64]
@@ -49,9 +50,9 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"."""
+    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"; `paths` may be compact."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     mode: str = "RGB"
 
     def __len__(self) -> int:
@@ -64,14 +65,14 @@ class FileImages:
 
     def take(self, indices: Indices) -> "FileImages":
         """The files at `indices`."""
-        return FileImages(tuple(self.paths[i] for i in indices), self.mode)
+        return FileImages(taken(self.paths, np.asarray(indices, dtype=np.int64)), self.mode)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``.
 
-    `groups` (N,) are numbers of what belongs together, the same in every split; None where nothing does.
+    `groups` (N,) are equal for pictures that belong together (of one patient, say), where the data tell.
     """
 
     images: Images
@@ -94,7 +95,7 @@ class Split:
         """The samples at `indices`, in that order."""
         rows = np.asarray(indices, dtype=np.int64)
         groups = None if self.groups is None else self.groups[rows]
-        return Split(self.images.take(rows), self.labels[rows], tuple(self.names[i] for i in rows), groups)
+        return Split(self.images.take(rows), self.labels[rows], taken(self.names, rows), groups)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Dataset:
     channels: int
     side_px: int
     same_size: bool
-    skipped: tuple[Skipped, ...]
+    skipped: Sequence[Skipped]
     fingerprint: str
     notes: tuple[str, ...]
 
