@@ -8,6 +8,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import index
 from typing import Any, Self, TypeVar, overload
 
@@ -286,3 +287,24 @@ class FilePaths(Compact[str]):
 def taken(texts: Sequence[str], rows: Rows) -> Sequence[str]:
     """The texts at `rows`: of a compact sequence a compact one, else a tuple."""
     return texts.take(rows) if isinstance(texts, Compact) else tuple(texts[i] for i in rows.tolist())
+
+
+def joined(first: Sequence[str], second: Sequence[str]) -> Sequence[str]:
+    """Those of the first, then those of the second; parts of one listing by joining their arrays alone."""
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return first + second
+    if isinstance(first, FileNames) and isinstance(second, FileNames) and same_listing(first, second):
+        codes = np.concatenate([first.folders.codes, second.folders.codes])
+        starts = np.concatenate([first.ends.starts, second.ends.starts])
+        lengths = np.concatenate([first.ends.lengths, second.ends.lengths])
+        return FileNames(Coded(first.folders.words, codes), Texts(first.ends.blob, starts, lengths))
+    if isinstance(first, FilePaths) and isinstance(second, FilePaths) and first.root == second.root:
+        names = joined(first.names, second.names)
+        if isinstance(names, FileNames):
+            return FilePaths(first.root, names)
+    return Texts.of(chain(first, second))
+
+
+def same_listing(first: FileNames, second: FileNames) -> bool:
+    """Whether both are parts of one listing."""
+    return first.ends.blob is second.ends.blob and first.folders.words is second.folders.words

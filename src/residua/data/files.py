@@ -1,16 +1,16 @@
 """From a list of labelled files to a data set: every file looked at, the bad ones named and left out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from residua.data.compact import CHUNK, FilePaths, Rows
+from residua.data.compact import FilePaths, Rows
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Skipped, Split, fingerprint
-from residua.data.decode import BadPicture, Header, inspect
+from residua.data.decode import BadPicture
+from residua.data.inspection import Looks, looked_at
 from residua.data.listing import Files, GrowingSkips, Listing, Skips
 from residua.data.names import KNOWN, shown
 from residua.data.splits import some
@@ -19,32 +19,6 @@ from residua.errors import DataError
 
 #: Sets of small equal squares are decoded once and kept, if they fit into this many bytes.
 IN_MEMORY_BYTES = 2**29
-
-#: Of the pictures of a large set, about this many tell the median side.
-SAMPLE = 200
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """What the usable ones of some files say of themselves (n,): positions, sides in pixels, greyness, bytes."""
-
-    rows: Rows
-    widths: npt.NDArray[np.int32]
-    heights: npt.NDArray[np.int32]
-    grey: npt.NDArray[np.bool_]
-    bytes: npt.NDArray[np.int64]
-
-    @property
-    def same_size(self) -> bool:
-        """Whether all are squares of one size."""
-        side = self.widths[0]
-        return bool((self.widths == side).all() and (self.heights == side).all())
-
-    def median_side(self) -> int:
-        """The median short side of some of them, the lower one of two."""
-        every = max(1, len(self.rows) // SAMPLE)
-        sides = np.sort(np.minimum(self.widths[::every], self.heights[::every]))
-        return int(sides[(len(sides) - 1) // 2])
 
 
 def dataset_of(listing: Listing) -> Dataset:
@@ -58,7 +32,7 @@ def dataset_of(listing: Listing) -> Dataset:
     files = listing.files if len(looks.rows) == len(listing.files) else listing.files.take(looks.rows)
     skipped = Skips.of(chain(listing.skipped, bad)) if bad else listing.skipped
     classes = check_classes(listing.where, files, skipped)
-    mode = "L" if looks.grey.all() else "RGB"
+    mode = "L" if looks.grey else "RGB"
     notes = [f"{len(bad)} of {len(listing.files)} pictures cannot be used and are left out"] if bad else []
     if mode == "L":
         notes.append("all pictures are grey: one channel")
@@ -75,25 +49,9 @@ def dataset_of(listing: Listing) -> Dataset:
     )
 
 
-def looked_at(files: Files) -> tuple[Looks, Skips]:
-    """What the usable files say of themselves, and the others with the reason; a few at a time are opened."""
-    n, bad = len(files), GrowingSkips()
-    widths, heights = np.zeros(n, np.int32), np.zeros(n, np.int32)
-    grey, sizes, good = np.zeros(n, np.bool_), np.zeros(n, np.int64), np.zeros(n, np.bool_)
-    for first in range(0, n, CHUNK):
-        paths = list(files.paths[first : first + CHUNK])
-        for i, found in enumerate(inspect(paths), first):
-            if isinstance(found, Header):
-                widths[i], heights[i], grey[i], sizes[i] = found.width, found.height, found.grey, found.bytes
-                good[i] = True
-            else:
-                bad.add(files.names[i], found.reason)
-    return Looks(np.flatnonzero(good), widths[good], heights[good], grey[good], sizes[good]), bad.done()
-
-
 def lines(files: Files, looks: Looks) -> Iterator[str]:
     """What the fingerprint of files is made of: a text for each, of split, name, label and bytes."""
-    for file, length in zip(files, map(int, looks.bytes), strict=True):
+    for file, length in zip(files, map(int, looks.facts["bytes"]), strict=True):
         yield f"{file.split}\n{file.name}\n{file.label}\n{length}"
 
 
