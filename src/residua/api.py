@@ -52,6 +52,7 @@ def train(
     )
     from residua.job import Finished, Tested, TrainOptions, resumed
     from residua.job import train as events
+    from residua.report import draw
 
     known = [f.name for f in fields(TrainOptions)]
     for word in of_run:
@@ -61,12 +62,11 @@ def train(
     made = resumed(resume, recipe=found, **of_run) if resume else TrainOptions(recipe=found, **of_run)
     for event in events(made):
         test = event.evaluation if isinstance(event, Tested) else test
-        finished = event if isinstance(event, Finished) else finished
+        if isinstance(event, Finished):
+            finished = event
+            draw(finished.run)
     if finished is None or test is None:
         raise DataError("the data have no test split, so there is no result; the run folder holds the model")
-    from residua.report import draw
-
-    draw(finished.run)
     return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
 
 

@@ -12,6 +12,7 @@ from residua.data.batches import Batch, in_order
 from residua.data.compact import joined
 from residua.data.dataset import ArrayImages, Dataset, Split
 from residua.data.sources import open_data
+from residua.data.splits import Fold
 from residua.data.view import View
 from residua.engine import Engine, decide
 from residua.errors import DataError, UsageError
@@ -80,10 +81,19 @@ def pair(
         seed=int(header.data.get("seed", 0)) if seed is None else seed,
         val_fraction=float(recipe.get("val_fraction", 0.1)) if split in ("train", "val") else 0.0,
         limit=limit,
+        groups=header.data.get("groups"),
+        fold=fold_of(header),
+        only_for=header.data.get("fingerprint"),
     )
     notes = list(dataset.notes)
     classes, places = _classes(header, dataset, notes)
     return Pair(net, header, view_of(header, path), dataset, _splits(dataset, split, places), classes, notes)
+
+
+def fold_of(header: Header) -> Fold | None:
+    """The part of a cross-validation that the model of a file was tested on, if it was trained in one."""
+    number, k = header.data.get("fold"), header.data.get("folds")
+    return Fold(int(number), int(k)) if number is not None and k is not None else None
 
 
 def view_of(header: Header, path: str | Path) -> View:

@@ -282,13 +282,13 @@ def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
     from residua.report import draw
 
     test: Evaluation | None = None
-    run, seconds = Path(), 0.0
+    run, seconds, page = Path(), 0.0, Path()
     for event in follow(events(options, spent=age())):
         if isinstance(event, Tested):
             test = event.evaluation
         if isinstance(event, Finished):
             run, seconds = event.run, event.seconds
-    page = draw(run)
+            page = draw(run)  # here, where those who follow the run can still be sent the pictures
     if not json:
         _tell(run, test, seconds, page, options.data)
     return {

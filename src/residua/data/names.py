@@ -1,6 +1,7 @@
 """What a user may write for data and augmentations, checked before anything heavy is imported. No torch."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
@@ -20,6 +21,9 @@ SPLITS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+
+#: Words of ``--groups`` beside an expression: by folder below the class folder, and not at all.
+FOLDER, UNGROUPED = "folder", "none"
 
 #: What computers leave in folders.
 LITTER = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
@@ -54,6 +58,16 @@ def check_spec(spec: str) -> None:
         raise unknown("data set", shown(spec), KNOWN, "or give a folder of images or a table")
     else:
         raise DataError(f"{shown(spec)}: no such folder or table{neighbour(path)}")
+
+
+def expression(word: str) -> re.Pattern[str] | None:
+    """The expression that ``--groups`` asks for; None for its words. Raises UsageError for one that is none."""
+    if word in (FOLDER, UNGROUPED):
+        return None
+    try:
+        return re.compile(word)
+    except (re.error, OverflowError, RecursionError) as e:
+        raise UsageError(f"--groups {shown(word)}: no regular expression ({e}): write one such as 'patient_(\\d+)'") from None
 
 
 def entries(folder: str) -> list[str]:

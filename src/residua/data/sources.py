@@ -6,10 +6,11 @@ from pathlib import Path
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Images, Skipped, Split
 from residua.data.files import in_memory
 from residua.data.folder import list_folder, open_folder
+from residua.data.groups import with_groups
 from residua.data.known import open_known
 from residua.data.listing import Listing
 from residua.data.names import KNOWN, check_spec
-from residua.data.splits import arranged, limited
+from residua.data.splits import Fold, arranged, limited
 from residua.data.table import list_table, open_table
 from residua.errors import DataError
 from residua.files import write_csv
@@ -35,12 +36,17 @@ def open_data(
     seed: int = 0,
     val_fraction: float = 0.1,
     limit: int | None = None,
+    groups: str | None = None,
+    fold: Fold | None = None,
+    only_for: str | None = None,
     download: bool = True,
 ) -> Dataset:
     """The data set of a known name, a folder of class folders or a table, with its splits.
 
     `seed` and `val_fraction` decide what is held out where the data do not say it; `limit` takes the first pictures
-    of each split. Raises UsageError or DataError, in one line.
+    of each split. `groups` says what belongs together and is never parted (`groups.with_groups`); `fold` takes one
+    part of a cross-validation; both are for data of the fingerprint `only_for`, where that is given. Raises UsageError
+    or DataError, in one line.
     """
     check_spec(spec)
     is_folder = spec not in KNOWN and os.path.isdir(os.path.expanduser(spec))
@@ -50,18 +56,21 @@ def open_data(
         dataset = open_folder(spec)
     else:
         dataset = open_table(spec)
-    dataset = arranged(dataset, seed=seed, val_fraction=val_fraction)
+    if only_for is not None and dataset.fingerprint != only_for:
+        groups, fold = None, None
+    dataset = arranged(with_groups(dataset, groups), seed=seed, val_fraction=val_fraction, fold=fold)
     return in_memory(limited(dataset, limit, turns=is_folder))
 
 
 def write_split(dataset: Dataset, path: str | Path) -> None:
-    """Write which picture is in which split: a CSV table of name, label, split."""
+    """Write which picture is in which split: a CSV table of name, label, split, and of the group's number, if any."""
+    grouped = any(split.groups is not None for split in dataset.splits.values())
     write_csv(
         path,
-        ("name", "label", "split"),
+        ("name", "label", "split", *(["group"] if grouped else [])),
         (
-            (sample, dataset.classes[label], name)
+            (sample, dataset.classes[label], name, *([] if split.groups is None else [split.groups[i]]))
             for name, split in dataset.splits.items()
-            for sample, label in zip(split.names, split.labels, strict=True)
+            for i, (sample, label) in enumerate(zip(split.names, split.labels, strict=True))
         ),
     )

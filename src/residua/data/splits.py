@@ -1,13 +1,15 @@
-"""Which pictures are for training, for choosing and for testing: stratified, seeded, said aloud."""
+"""Which pictures are for training, for choosing and for testing: stratified, by whole groups, seeded, said aloud."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from residua import seeds
-from residua.data.dataset import Dataset, Indices, Split
+from residua.data.dataset import ArrayImages, Dataset, FileImages, Indices, Split
+from residua.data.dealing import dealt, grouped
 from residua.errors import UsageError
 
 #: Of a set that comes in one piece, the share held out for the test.
@@ -35,21 +37,47 @@ def held_out(labels: Indices, count: int, *key: int | str) -> Indices:
 
 
 def divided(split: Split, count: int, *key: int | str) -> tuple[Split, Split]:
-    """The samples that stay and those held out, both in their old order."""
-    out = held_out(split.labels, count, *key)
+    """The samples that stay and about `count` held out, both in their old order; whole groups where there are any."""
+    if split.groups is None:
+        out = held_out(split.labels, count, *key)
+    else:
+        out = groups_held_out(split.labels, split.groups, count, *key)
     return split.take(np.setdiff1d(np.arange(len(split)), out)), split.take(out)
 
 
-def arranged(dataset: Dataset, *, seed: int, val_fraction: float) -> Dataset:
+def groups_held_out(labels: Indices, groups: Indices, count: int, *key: int | str) -> Indices:
+    """Positions (sorted) of whole groups to hold out, about `count` samples, of each class as near its share as groups
+    allow. A class of a single group is not held out, nor is one of fewer than three samples, with all of their groups.
+    """  # fmt: skip
+    pairs = np.unique(np.stack([labels, groups]), axis=1)
+    few = (np.bincount(pairs[0]) < 2) | (np.bincount(labels) < 3)
+    stays = np.isin(groups, groups[few[labels]])
+    free = np.flatnonzero(~stays)
+    if len(free) == 0 or count <= 0:
+        return free[:0]
+    share = min(count / len(free), 0.5)
+    return free[grouped(labels[free], groups[free], (1 - share, share), *key) == 1]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Part `number`, from 1, of a cross-validation of `k`."""
+
+    number: int
+    k: int
+
+
+def arranged(dataset: Dataset, *, seed: int, val_fraction: float, fold: Fold | None = None) -> Dataset:
     """The set with "train", "val" and "test" from the splits it came with, and notes that say how.
 
     train and val alone: val becomes the test, which is touched once; train alone: a test is held out first.
     Where there is no val by then, `val_fraction` of train, but at most VAL_AT_MOST, is held out for it.
+    With `fold`, train and val are one pool, of which the fold is the test; a test that the set came with is left alone.
     """
     if not 0 <= val_fraction < 1:
         raise UsageError(f"the share of validation pictures must be in [0, 1), got {val_fraction:g}")
-    splits = dict(dataset.splits)
-    notes = []
+    splits, notes = (dict(dataset.splits), list[str]()) if fold is None else folded(dataset, fold, seed)
+    how = ", whole groups" if splits["train"].groups is not None else ""
     if small := [c for c, n in zip(dataset.classes, counts(splits["train"], dataset), strict=True) if n < 3]:
         notes.append(f"fewer than three training pictures of {some(small)}: none of them is held out")
     if "test" not in splits and "val" in splits:
@@ -58,15 +86,64 @@ def arranged(dataset: Dataset, *, seed: int, val_fraction: float) -> Dataset:
     elif "test" not in splits:
         count = round(len(splits["train"]) * TEST_FRACTION)
         splits["train"], splits["test"] = divided(splits["train"], count, seed, "test")
-        notes.append(f"one set: {len(splits['test'])} pictures held out for the test, stratified, by seed {seed}")
+        notes.append(f"one set: {len(splits['test'])} pictures held out for the test, stratified{how}, by seed {seed}")
     if "val" not in splits and val_fraction > 0:
         count = min(round(len(splits["train"]) * val_fraction), VAL_AT_MOST)
         splits["train"], splits["val"] = divided(splits["train"], count, seed, "val")
-        notes.append(f"{len(splits['val'])} training pictures held out for validation, stratified, by seed {seed}")
+        held = f"{len(splits['val'])} training pictures held out for validation"
+        notes.append(f"{held}, stratified{how}, by seed {seed}")
     for name in ("val", "test"):
         if name in splits and (none := absent(splits[name], dataset)):
             notes.append(f"{name} has no picture of {some(none)}")
     return replace(dataset, splits=in_order(splits), notes=(*dataset.notes, *notes))
+
+
+def folded(dataset: Dataset, fold: Fold, seed: int) -> tuple[dict[str, Split], list[str]]:
+    """Training part and test of a fold, and notes. Raises UsageError for more folds than a class has pictures or
+    groups.
+    """  # fmt: skip
+    pool = pooled(dataset)
+    sides = folds_of(pool, dataset.classes, fold.k, seed)
+    ours = sides == fold.number - 1
+    splits = {"train": pool.take(np.flatnonzero(~ours)), "test": pool.take(np.flatnonzero(ours))}
+    how = ", whole groups" if pool.groups is not None else ""
+    notes = [f"fold {fold.number} of {fold.k}: {ours.sum()} of {len(pool)} pictures are its test, stratified{how}, "
+             f"by seed {seed}"]  # fmt: skip
+    if "test" in dataset.splits:
+        notes.append(f"the set's own test of {len(dataset.splits['test'])} pictures is left alone")
+    if lost := absent(splits["train"], dataset):
+        raise UsageError(f"--folds {fold.k}: fold {fold.number} would train without {some(lost)}: try fewer folds")
+    return splits, notes
+
+
+def pooled(dataset: Dataset) -> Split:
+    """What a cross-validation divides: train, and val where the set came with one."""
+    train, val = dataset.splits["train"], dataset.splits.get("val")
+    if val is None:
+        return train
+    a, b = train.images, val.images
+    if isinstance(a, ArrayImages) and isinstance(b, ArrayImages):
+        images: ArrayImages | FileImages = ArrayImages(torch.cat([a.array, b.array]))
+    else:
+        assert isinstance(a, FileImages) and isinstance(b, FileImages)
+        images = FileImages((*a.paths, *b.paths), a.mode)
+    groups = None if train.groups is None or val.groups is None else np.concatenate([train.groups, val.groups])
+    return Split(images, np.concatenate([train.labels, val.labels]), (*train.names, *val.names), groups)
+
+
+def folds_of(pool: Split, classes: tuple[str, ...], k: int, seed: int) -> Indices:
+    """The fold, from 0, of each sample of a pool (N,). Raises UsageError for more folds than it allows."""
+    what, each = "pictures", np.bincount(pool.labels, minlength=len(classes))
+    if pool.groups is not None:
+        pairs = np.unique(np.stack([pool.labels, pool.groups]), axis=1)
+        what, each = "groups", np.bincount(pairs[0], minlength=len(classes))
+    most, where = int(each.min()), classes[int(each.argmin())]
+    if k > most:
+        few = f"the class {where} has {most} {what if most != 1 else what[:-1]}"
+        raise UsageError(f"--folds {k}: {few}, so " + (f"{most} is the most" if most > 1 else "it cannot be divided"))
+    if pool.groups is None:
+        return dealt(pool.labels, k, seed, "folds")
+    return grouped(pool.labels, pool.groups, [1 / k] * k, seed, "folds")
 
 
 def limited(dataset: Dataset, limit: int | None, *, turns: bool) -> Dataset:

@@ -23,6 +23,7 @@ from residua.job.plan import Plan, complete, open_view, prepare
 from residua.job.session import Session
 from residua.job.space import in_memory
 from residua.job.stopping import Stop, signals
+from residua.job.tracking import check_installed, tracking
 from residua.nn.arch import from_json
 from residua.training.carry import take_up
 from residua.training.finder import sweep
@@ -38,13 +39,18 @@ def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
     Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
     after Ctrl-C or SIGTERM, when everything is saved.
     """
+    if options.folds is not None and options.fold is None:
+        raise UsageError("--folds trains many nets: `residua train --folds`, or residua.study.folds.cross_validate")
+    check_installed(options)
     with signals() as stop:
         make = new_session if options.resume is None else resumed_session
         session, decisions = make(options, stop, Clock(spent, options.budget))
-        with session.run:
+        with session.run, session.tracking:
             try:
                 yield Decided(decisions)
                 yield from session.events()
+                session.tracking.close()  # after the last event, so that whoever trains may have drawn pictures by then
+                yield from session.say()
             except KeyboardInterrupt:
                 again = f"residua train --resume {shlex.quote(str(session.run.folder))}"
                 raise Interrupted(f"stopped at once; go on from the last saved step with: {again}") from None
@@ -74,6 +80,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         run.write_json("data_check.json", record.data_check(plan.dataset, plan.view))
         run.write_json("summary.json", told)
         write_split(plan.dataset, run.path("split.csv"))
+        session.tracking = tracking(plan.options, run)
         run.write_bytes("batches/step-0.png", record.png(record.sheet(batches)))
         session.save()
     except BaseException:
@@ -119,6 +126,7 @@ def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Se
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
         session = Session(plan, run, stop, state, batches, clock, told=lines)
+        session.tracking = tracking(plan.options, run, saved["train"]["step"])
         session.load(saved)
         steps = total_steps(plan.recipe, batches.steps_per_epoch)
         if session.done and (run.folder / "evaluation.json").exists():

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from residua.data.names import check_spec
+from residua.data.names import check_spec, expression
 from residua.errors import DataError, UsageError
 from residua.job.course import growths
 from residua.nn.zoo import find
@@ -16,9 +16,14 @@ from residua.words import unknown
 #: What does not belong to the training itself, and is not kept in config.toml.
 OUTSIDE = ("out", "resume", "accept_changes", "find_lr")
 #: What may differ on resuming without a word: where and how fast, not what.
-FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units")
+FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units", "track")
 #: What a begun training cannot change at all.
-FIXED = ("arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed", "budget", "grow")
+FIXED = (
+    "arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed", "budget", "grow", "groups", "folds",
+    "fold",
+)  # fmt: skip
+#: Where metrics can go besides the run folder.
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,9 @@ class TrainOptions:
     logs the norm of each unit's gradient now and then, `watch_units` what each unit does to its input (units.jsonl).
     `budget` is in seconds, from the command's start to the report: it chooses depth and epochs, with `fixed_length`
     the depth alone. `memory` is in bytes. `grow` deepens the net on the way (``0.4:5-5-5``).
+    `groups` says which pictures belong together and are never parted: ``folder``, a regular expression on names, or
+    ``none``. `folds` trains as many nets, each tested on another part of the data (`study.folds`); `fold`, from 1, is
+    one of those trainings. `track` sends metrics to tensorboard, mlflow or wandb too, several with commas between.
     `find_lr` tries learning rates on a net beside (lr_finder.json) and leaves the training as it is.
     `resume` names a run folder to go on with; `accept_changes` lets options differ from those it was begun with.
     """
@@ -46,6 +54,9 @@ class TrainOptions:
     depths: tuple[int, ...] | None = None
     root: str | None = None
     limit: int | None = None
+    groups: str | None = None
+    folds: int | None = None
+    fold: int | None = None
     device: str = "auto"
     precision: str = "auto"
     memory_format: str = "auto"
@@ -58,6 +69,7 @@ class TrainOptions:
     memory: int | None = None
     grow: str | None = None
     find_lr: bool = False
+    track: str | None = None
     watch_test: bool = False
     watch_gradients: bool = False
     watch_units: bool = False
@@ -76,13 +88,37 @@ class TrainOptions:
             raise UsageError(f"--image-size {self.image_size}: give 1 to 4096 pixels")
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"--limit {self.limit}: give at least 2")
+        if self.groups is not None:
+            expression(self.groups)
+        self._check_folds()
         growths(self.grow)
+        tracked(self.track)
         if self.budget is not None and not self.budget > 0:
             raise UsageError(f"--budget {self.budget:g}: give more than nothing")
         if not self.save_every >= 0:
             raise UsageError(f"--save-every {self.save_every}: give 0 or more seconds")
         if self.resume is None:
             check_spec(self.data)
+
+    def _check_folds(self) -> None:
+        if self.folds is None:
+            return
+        if self.folds < 2:
+            raise UsageError(f"--folds {self.folds}: give at least 2")
+        if self.fold is not None and not 1 <= self.fold <= self.folds:
+            raise UsageError(f"fold {self.fold} is none of the {self.folds}")
+        for flag, given in (("--budget", self.budget), ("--find-lr", self.find_lr or None)):
+            if given is not None:
+                raise UsageError(f"{flag} is for a single training: try it without --folds, then give what it says")
+
+
+def tracked(words: str | None) -> tuple[str, ...]:
+    """The trackers that ``--track`` names, each once; none for ``none``. Raises UsageError for another."""
+    named = [w.strip() for w in (words or "none").split(",")]
+    for word in named:
+        if word not in (*TRACKERS, "none"):
+            raise unknown("tracker", word, (*TRACKERS, "none"))
+    return tuple(dict.fromkeys(w for w in named if w != "none"))
 
 
 def to_config(options: TrainOptions) -> dict[str, Any]:
@@ -127,11 +163,12 @@ def resumed(run: str | Path, **changes: Any) -> TrainOptions:
 
 def differences(begun: TrainOptions, now: TrainOptions) -> dict[str, tuple[Any, Any]]:
     """The options and recipe fields that differ, as name -> (begun with, now), without the free ones."""
-    before, after = _flat(begun), _flat(now)
+    before, after = flat(begun), flat(now)
     return {k: (before[k], after[k]) for k in before if k not in FREE and before[k] != after[k]}
 
 
-def _flat(options: TrainOptions) -> dict[str, Any]:
+def flat(options: TrainOptions) -> dict[str, Any]:
+    """Options and recipe fields by name, in one."""
     config = to_config(options)
     own: dict[str, Any] = {k: v for k, v in config.items() if k != "recipe"}
     own |= config["recipe"]

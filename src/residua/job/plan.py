@@ -11,6 +11,7 @@ from torch import Tensor
 from residua.data.batches import Batches
 from residua.data.dataset import ArrayImages, Dataset
 from residua.data.sources import open_data
+from residua.data.splits import Fold
 from residua.data.view import SMALL_SIDE_PX, View, view_for
 from residua.depth.memory import give_back_freed
 from residua.engine import Decision, Engine, decide
@@ -29,6 +30,8 @@ from residua.training.recipe import Recipe
 WRITTEN = ("digits", "mnist", "svhn")
 #: The smallest share of a photo that training crops under augment = auto. (0.08, the ImageNet habit, needs long runs.)
 CROP_SHARE = 0.25
+#: A batch that is chosen by the number of pictures has at least so many, or half of it where there are but a FEW.
+SMALLEST, FEW = 16, 200
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def open_view(options: TrainOptions) -> tuple[Dataset, View]:
         seed=options.seed,
         val_fraction=options.recipe.val_fraction,
         limit=options.limit,
+        groups=options.groups,
+        fold=None if options.fold is None or options.folds is None else Fold(options.fold, options.folds),
     )
     return dataset, view_for(dataset, image_size=options.image_size, fit=options.fit)
 
@@ -229,7 +234,7 @@ def stemmed(row: Arch, options: TrainOptions, view: View) -> tuple[Arch, list[De
 
 def resolve(recipe: Recipe, dataset: Dataset, row: Row) -> tuple[Recipe, tuple[Decision, ...]]:
     """The recipe with what it leaves to the data and the net, and what was decided. Raises UsageError."""
-    told = []
+    recipe, told = sized(recipe, len(dataset.splits["train"]))
     if "auto" in recipe.augment:
         words, why = augment_for(dataset)
         augment = tuple(w for word in recipe.augment for w in (words if word == "auto" else (word,)))
@@ -247,6 +252,24 @@ def resolve(recipe: Recipe, dataset: Dataset, row: Row) -> tuple[Recipe, tuple[D
     if recipe.schedule == "plateau" and "val" not in dataset.splits:
         raise UsageError(f"recipe {recipe.name}: a plateau is seen on held-out images: --set val_fraction=0.1")
     return recipe, tuple(told)
+
+
+def sized(recipe: Recipe, pictures: int) -> tuple[Recipe, list[Decision]]:
+    """The recipe with the batch size that suits so many training pictures, where it leaves that to them."""
+    done = replace(recipe, min_epoch_steps=0, lr_with_batch="none")
+    size, least = recipe.batch_size, max(2 * recipe.accumulate, SMALLEST if pictures >= FEW else SMALLEST // 2)
+    while recipe.steps is None and pictures // size < recipe.min_epoch_steps and size // 2 >= least:
+        size //= 2
+    if size == recipe.batch_size:
+        return done, []
+    lr = recipe.lr * (size / recipe.batch_size) ** {"none": 0, "sqrt": 0.5, "linear": 1}[recipe.lr_with_batch]
+    before = max(1, pictures // recipe.batch_size)
+    why = f"{pictures:,} pictures would be {before} step{'s' * (before > 1)} of {recipe.batch_size} an epoch"
+    words = [Decision("batch_size", str(size), why, f"--batch-size {recipe.batch_size}")]
+    if lr != recipe.lr:
+        why = f"{recipe.lr:g} is for batches of {recipe.batch_size}: smaller ones take smaller steps"
+        words.append(Decision("lr", f"{lr:.3g}", why, f"--lr {recipe.lr:g}"))
+    return replace(done, batch_size=size, lr=float(f"{lr:.3g}")), words
 
 
 def augment_for(dataset: Dataset) -> tuple[tuple[str, ...], str]:

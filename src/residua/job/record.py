@@ -179,6 +179,14 @@ def summary(plan: Plan) -> dict[str, Any]:
     }
 
 
+def origin(plan: Plan) -> dict[str, Any]:
+    """What a model file keeps of the data: enough to find the same test split again."""
+    o = plan.options
+    parted = {"groups": o.groups, "folds": o.folds, "fold": o.fold}
+    kept = {"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "seed": o.seed}
+    return kept | {k: v for k, v in parted.items() if v is not None}
+
+
 def spent(plan: Plan, seconds: float) -> dict[str, Any]:
     """What a budget or a forecast said, and what it came to, from the command's start; nothing without either."""
     if plan.forecast_seconds is None:

@@ -32,6 +32,7 @@ from residua.job.events import Decided, Event, Finished, Paced, Started, Tested,
 from residua.job.growth import stops, turn
 from residua.job.plan import Plan
 from residua.job.stopping import Stop, Stopped
+from residua.job.tracking import Tracking
 from residua.job.watching import Watch, look
 from residua.nn import modelfile
 from residua.nn.arch import to_json
@@ -69,6 +70,7 @@ class Session:
     paced: int = 0  # looks at the clock so far
     mark: tuple[int, float, float] | None = None  # the last of them: step, time, `aside`
     aside: float = 0.0  # seconds of this session that were not training
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def seconds(self) -> float:
@@ -129,7 +131,7 @@ class Session:
         for event in fit(self.state, self.batches, self.plan.recipe, self.plan.engine, stop=stop, every=every):
             if isinstance(event, Step):
                 if event.step % rarely == 0 or event.step in (1, steps):
-                    self.run.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
+                    self.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
                     if self.plan.options.watch_gradients:
                         self.run.log(record.gradients(event, self.state.net))
                 look(self, event, steps, every)
@@ -168,7 +170,9 @@ class Session:
         )
 
     def say(self) -> Iterator[Decided]:
-        """What the engine and the loop had to decide since."""
+        """What the engine, the loop and the trackers had to decide since."""
+        while self.tracking.failed:
+            yield self.decide(self.tracking.failed.pop(0))
         if self.told:
             yield self.decide(Decision("compile", "off", self.told.pop(), "--compile off"))
         if self.state.slices != self.slices:
@@ -226,9 +230,14 @@ class Session:
         self.close(epoch, row | {"val_loss": loss, "val_error": error})
         yield Validated(epoch.epoch, found, best)
 
+    def log(self, row: dict[str, Any]) -> None:
+        """Write a row of metrics.jsonl, and tell those who follow."""
+        self.run.log(row)
+        self.tracking.log(row)
+
     def close(self, epoch: Epoch, row: dict[str, Any]) -> None:
         """The epoch is done."""
-        self.run.log(row)
+        self.log(row)
         self.pending = None
         self.seen = (self.seen[0] + epoch.images_per_second * epoch.seconds, self.seen[1] + epoch.seconds)
 
@@ -253,7 +262,7 @@ class Session:
             recipe=recipes.to_json(plan.recipe),
             metrics=metrics,
             lineage=plan.lineage,
-            data={"name": plan.dataset.name, "fingerprint": plan.dataset.fingerprint, "seed": plan.options.seed},
+            data=record.origin(plan),
             temperature=temperature,
         )
         modelfile.save(self.run.path("model.safetensors"), net, header, overwrite=True)
@@ -263,6 +272,7 @@ class Session:
     def save(self) -> None:
         """Everything that going on needs."""
         began = time.perf_counter()
+        self.tracking.flush()
         self.run.save_state(
             {
                 "train": self.state.state_dict(),
@@ -340,4 +350,6 @@ class Session:
             record.gallery(run, split, evaluation, self.classes)
             run.write_json("evaluation.json", evaluation.to_json())
             yield Tested(evaluation)
+        self.tracking.tested(evaluation)
+        yield from self.say()
         yield Finished(run.folder, self.seconds)

@@ -21,6 +21,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "optimiser": ("sgd", "adamw", "lamb"),
     "schedule": ("one-cycle", "step", "cosine", "plateau", "constant"),
     "warmup": ("linear", "constant"),
+    "lr_with_batch": ("none", "linear", "sqrt"),
     "loss": ("cross-entropy", "bce"),
     "balance": ("none", "loss", "sampler"),
     "best_by": ("error", "loss", "macro-f1", "balanced-accuracy"),
@@ -39,6 +40,8 @@ class Recipe:
     epochs: float | None = None
     steps: int | None = None
     batch_size: int  # images to one step of the optimiser
+    min_epoch_steps: int = 0  # batch_size is halved until an epoch has so many steps, as far as it makes sense
+    lr_with_batch: str = "none"  # what lr does then: falls in proportion (linear), with the square root, or not at all
     accumulate: int = 1  # slices that a batch is cut into to fit in memory; norms see one slice
     val_fraction: float = 0.1  # of the training images, set aside to choose the best epoch
     # optimiser
@@ -122,6 +125,7 @@ CHECKS: Mapping[str, tuple[str, Any]] = {
     "epochs": ("positive", lambda x: 0 < x < math.inf),
     "steps": ("at least 1", lambda x: x >= 1),
     "batch_size": ("at least 2", lambda x: x >= 2),
+    "min_epoch_steps": ("0 or more", lambda x: x >= 0),
     "accumulate": ("at least 1", lambda x: x >= 1),
     "val_fraction": ("in [0, 1)", _fraction),
     "lr": ("positive", lambda x: 0 < x < math.inf),
@@ -184,6 +188,8 @@ RECIPES: Mapping[str, Recipe] = {
             source="one-cycle SGD after Smith & Topin 2017, arXiv:1708.07120; values tuned on digits and CIFAR-10",
             epochs=15,
             batch_size=64,
+            min_epoch_steps=8,
+            lr_with_batch="sqrt",
             lr=0.1,
             nesterov=True,
             weight_decay=8e-4,
@@ -277,6 +283,8 @@ RECIPES: Mapping[str, Recipe] = {
             source="head first, then one cycle with slower early stages: Howard & Gugger 2020, arXiv:2002.04688",
             epochs=20,
             batch_size=32,
+            min_epoch_steps=8,
+            lr_with_batch="sqrt",
             lr=0.02,
             nesterov=True,
             weight_decay=1e-4,
@@ -315,7 +323,10 @@ def recipe(name_or_path: str, sets: Sequence[str] = (), **changes: Any) -> Recip
 
 
 def from_json(values: Mapping[str, Any], start: Recipe | None = None) -> Recipe:
-    """The recipe with these fields, the others as in `start` or at their defaults. Raises UsageError."""
+    """The recipe with these fields, the others as in `start` or at their defaults. Raises UsageError.
+
+    A `batch_size` that is given is meant, and so is a `lr`: neither then follows the number of pictures.
+    """
     for field in values:
         if field not in FIELDS:
             raise unknown("field of a recipe", field, FIELDS)
@@ -325,6 +336,8 @@ def from_json(values: Mapping[str, Any], start: Recipe | None = None) -> Recipe:
             values.get("steps") is None
         ):  # one way to say how long replaces the other
             values = {"epochs": None, "steps": None} | values
+        meant = {"batch_size": {"min_epoch_steps": 0}, "lr": {"lr_with_batch": "none"}}
+        values = {k: v for said, off in meant.items() if said in values for k, v in off.items()} | values
         return replace(start, **values)
     if absent := [f for f in ("batch_size", "lr") if f not in values]:
         raise UsageError(
