@@ -5,11 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from residua.errors import DataError, UsageError
-from residua.evaluate.labels import read_predictions
-from residua.evaluate.paired import Paired, holm, paired
 from residua.report import facts, say
 from residua.report.files import RunFiles, read
 from residua.report.page import rendered
@@ -17,6 +15,9 @@ from residua.report.scores import scores
 from residua.report.series import Series, curves_of
 from residua.report.sheet import Band, Line, Panel, Sheet
 from residua.report.sheet_chart import chart
+
+if TYPE_CHECKING:
+    from residua.evaluate.paired import Paired
 
 #: Runs on one page, at most; of up to so many every two are tested against each other, of more each against the first.
 MOST, ALL_PAIRS = 8, 4
@@ -243,6 +244,8 @@ Answers = dict[tuple[str, str], bool]
 
 def _pairs(runs: Sequence[Compared]) -> list[dict[str, Any]]:
     """Every two runs on the images that both were tested on, or why they are not paired."""
+    from residua.evaluate.paired import holm  # its room brings torch, which no other page needs
+
     chosen = list(combinations(range(len(runs)), 2)) if len(runs) <= ALL_PAIRS else [(0, i) for i in range(1, len(runs))]
     answers = [_answers(r.files) for r in runs]
     rows: list[dict[str, Any]] = []
@@ -265,6 +268,8 @@ def _pairs(runs: Sequence[Compared]) -> list[dict[str, Any]]:
 
 def _answers(files: RunFiles) -> Answers | None:
     """(path, truth) -> whether that was said, of predictions.csv; None without one, or where it names a path twice."""
+    from residua.evaluate.labels import read_predictions
+
     table = files.folder / "predictions.csv"
     if not table.is_file():
         return None
@@ -276,7 +281,9 @@ def _answers(files: RunFiles) -> Answers | None:
     return found if found and len(found) == len(rows) else None
 
 
-def _tested(a: Answers | None, b: Answers | None, key_a: str, key_b: str) -> tuple[Paired | None, str]:
+def _tested(a: Answers | None, b: Answers | None, key_a: str, key_b: str) -> tuple["Paired | None", str]:
+    from residua.evaluate.paired import paired
+
     for answers, key in ((a, key_a), (b, key_b)):
         if answers is None:
             why = f"{key} has no predictions.csv that tells its images apart"
@@ -289,7 +296,7 @@ def _tested(a: Answers | None, b: Answers | None, key_a: str, key_b: str) -> tup
     return paired([a[k] for k in a], [b[k] for k in a]), ""
 
 
-def sentence(a: str, b: str, test: Paired, p: float) -> str:
+def sentence(a: str, b: str, test: "Paired", p: float) -> str:
     """Which of two runs is better on the same images, in words; not by less than chance would do."""
     if not test.only_a and not test.only_b:
         return f"{a} and {b} are right and wrong on the same {say.plural(test.n, 'image')}."

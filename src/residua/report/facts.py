@@ -187,7 +187,7 @@ def commands(run: Path, data: str) -> dict[str, str]:
             "for prediction in model.predict('photos'):\n    print(prediction)"
         ),
         "http": HTTP.format(model=model),
-        "curl": "curl --data-binary @photo.jpg http://127.0.0.1:8000",
+        "curl": "curl --data-binary @photo.jpg 127.0.0.1:8000",
     }
 
 
