@@ -12,8 +12,8 @@ CPU = Engine("cpu")
 
 #: Every kind of unit and shortcut: A, B, C, pre-activation, bottleneck, ResNeXt, wide, dropped by chance.
 RESIDUAL = (
-    "cifar_resnet14", "cifar_resnet14_B", "cifar_resnet14_C", "cifar_preact14", "cifar_preact14_B", "cifar_preact164:1-2-1",
-    "resnext29_2x4d:1-2-1", "wrn16_1", "resnet50:1-1-2-1",
+    "cifar_resnet14", "cifar_resnet14_B", "cifar_resnet14_C", "cifar_preact14", "cifar_preact14_B",
+    "cifar_preact164:1-2-1", "resnext29_2x4d:1-2-1", "wrn16_1", "resnet50:1-1-2-1",
 )  # fmt: skip
 CLASSICS = ("vgg11_bn", "vgg11", "alexnet", "googlenet")
 

@@ -21,6 +21,8 @@ from residua.words import unknown
 
 METHODS = (*RULES, *PIXELS)
 TOP = 5
+#: A map with so few places a side tells a user little.
+FEW = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +151,27 @@ class Explainer:
     def why_not(self) -> str | None:
         """Why there is nothing to tell by depth; None where there is."""
         return why_not(self.net)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of these maps: that a stage tells few places apart."""
+        stage = stage_of(self.net, self.stage)
+        if self.method in PIXELS:
+            return []
+        h, w = self.places(stage)
+        if min(h, w) > FEW:
+            return []
+        finer = f": --stage {stage - 1} tells {' x '.join(map(str, self.places(stage - 1)))}" if stage else ""
+        return [f"{self.place} tells only {h} x {w} places apart on a view of {self.view.side_px} px{finer}"]
+
+    @torch.inference_mode()
+    def places(self, stage: int) -> tuple[int, int]:
+        """The size of the map that leaves a stage."""
+        side = self.view.side_px
+        blank = torch.zeros(1, self.view.channels, side, side)
+        with evaluating(self.net), self.engine.autocast():
+            found = self.net.stages[: stage + 1](self.net.stem(self.engine.move(blank)))
+        return found.shape[2], found.shape[3]
 
     def target(self, name: str) -> int:
         """The place of a class. Raises UsageError with the nearest names for one that is none."""

@@ -12,9 +12,11 @@ from residua.data.view import View
 #: The colours from weak to strong: matplotlib's inferno (perceptually uniform, CC0) at 0.25, 0.4, ... 1 of its length.
 HEAT = ((87, 16, 110), (147, 38, 103), (204, 66, 72), (243, 119, 25), (251, 179, 26), (252, 255, 164))
 #: Colour over photo at the strongest place; what the view does not see keeps this much of its light.
-MOST_OPAQUE, DIMMED = 0.72, 0.4
+MOST_OPAQUE, DIMMED = 0.62, 0.4
+#: The strength that colour begins at, and how much of its light follows the photo's.
+FROM, RELIEF = 0.08, 0.5
 #: The grey that dimming goes to, the colour of the frame, and how much colour cold places lose.
-DIM_TO, FRAME, PALE = 70.0, (255, 255, 255), 0.5
+DIM_TO, FRAME, PALE = 70.0, (255, 255, 255), 0.55
 #: Photos up to this side keep their hard pixels when they are drawn larger.
 TINY_PX = 48
 
@@ -113,12 +115,14 @@ def within(photo: Tensor, least_px: int, most_px: int) -> tuple[int, int]:
 
 
 def _heated(pixels: Pixels, grey: Pixels, strength: Pixels) -> Pixels:
-    """Photo (H, W, 3) under heat (H, W): paler where it is cold, so that no colour of its own is taken for heat."""
-    ease = (strength * strength * (3 - 2 * strength))[..., None]
-    pale = PALE * grey + (1 - PALE) * pixels
-    base = pale + (pixels - pale) * ease
-    opaque = MOST_OPAQUE * ease
-    heated: Pixels = base * (1 - opaque) + _colours(strength) * opaque
+    """Photo (H, W, 3) under heat (H, W): paler where it is cold, so that no colour of its own is taken for heat.
+
+    The colour of the heat is lit by the photo: its edges and its texture stay in sight also where it is hottest.
+    """
+    base = PALE * grey + (1 - PALE) * pixels
+    opaque = MOST_OPAQUE * np.clip((strength - FROM) / (0.5 - FROM), 0, 1)[..., None]
+    lit = 1 - RELIEF + 2 * RELIEF * grey / 255
+    heated: Pixels = base * (1 - opaque) + _colours(strength) * lit * opaque
     return heated
 
 
