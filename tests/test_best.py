@@ -40,9 +40,9 @@ def found(*wrong, n=10, loss=1.0):
     said[: wrong[0]] = 1
     said[n : n + wrong[1]] = 0
     top = np.stack([said, 1 - said], 1)
-    return evaluation(
-        np.arange(10 * n), labels, top, np.full((10 * n, 2), 0.5, np.float32), np.full(10 * n, loss), "ab"
-    )
+    half, losses = np.full((10 * n, 2), 0.5, np.float32), np.full(10 * n, loss)
+    raw = np.stack([half[:, 0], losses, half[:, 0]], 1)
+    return evaluation(np.arange(10 * n), labels, top, half, losses, "ab", squares=half[:, 0], raw=raw)
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def test_sigterm_saves_too_and_the_handlers_come_back(tmp_path):
 
 
 def test_ctrl_c_during_an_evaluation_does_not_wait_for_its_end(tmp_path, monkeypatch):
-    def slow(net, batches, *rest):
+    def slow(net, batches, *rest, **more):
         for _ in batches:
             os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("the evaluation went on")
@@ -297,7 +297,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
             if isinstance(event, Epoch):
                 os.kill(os.getpid(), signal.SIGINT)
                 monkey = pytest.MonkeyPatch()
-                monkey.setattr("residua.job.session.evaluate", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+                monkey.setattr("residua.job.session.evaluate", lambda *a, **k: os.kill(os.getpid(), signal.SIGINT))
     monkey.undo()
     assert finished(resumed(tmp_path / "run"))[1].step == 3
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from residua.data.batches import Batch, in_order
+from residua.data.compact import joined
 from residua.data.dataset import ArrayImages, Dataset, Split
 from residua.data.sources import open_data
 from residua.data.view import View
@@ -39,9 +41,9 @@ class Pair:
         return sum(map(len, self.splits))
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> Sequence[str]:
         """The name of every picture, in order."""
-        return [n for s in self.splits for n in s.names]
+        return reduce(joined, (s.names for s in self.splits))
 
     def batches(self, batch_size: int, workers: int = 0, view: View | None = None) -> Iterator[Batch]:
         """Every picture of the splits once, as the model's view (or another) shows it, counted on over the splits."""
@@ -130,4 +132,4 @@ def _splits(dataset: Dataset, word: str, places: list[int]) -> list[Split]:
     if not chosen:
         raise DataError(f"{dataset.name} has no {word} split: it has {', '.join(dataset.splits)}")
     table = np.asarray(places, dtype=np.int64)
-    return [Split(s.images, table[s.labels], s.names) for s in chosen]
+    return [replace(s, labels=table[s.labels]) for s in chosen]

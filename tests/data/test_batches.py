@@ -15,6 +15,7 @@ import torch
 from acceptance import picture, save
 from residua.data.batches import Batch, Batches, in_order
 from residua.data.dataset import ArrayImages, FileImages, Split
+from residua.data.order import balanced
 from residua.data.view import View
 from residua.errors import DataError, UsageError
 
@@ -54,7 +55,9 @@ def equal(a: Batch, b: Batch) -> bool:
 @pytest.mark.parametrize("n, k", [(100, 3), (50, 50), (61, 7)])
 def test_a_balanced_epoch_shows_every_class_alike_and_each_sample_of_a_class_alike(n: int, k: int) -> None:
     rng = np.random.default_rng(0)
-    labels = np.concatenate([np.arange(k), rng.choice(k, n - k, p=1 / np.arange(1, k + 1) / (1 / np.arange(1, k + 1)).sum())])
+    labels = np.concatenate(
+        [np.arange(k), rng.choice(k, n - k, p=1 / np.arange(1, k + 1) / (1 / np.arange(1, k + 1)).sum())]
+    )
     split = Split(ArrayImages(torch.zeros(n, 1, 4, 4, dtype=torch.uint8)), labels, tuple(map(str, range(n))))
     for epoch in range(3):
         samples, keys = balanced(0, epoch, split)

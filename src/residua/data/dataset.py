@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from residua.data.compact import taken
 from residua.data.decode import decode
 
 Indices = npt.NDArray[np.int64]
@@ -49,9 +50,9 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"."""
+    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"; `paths` may be compact."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     mode: str = "RGB"
 
     def __len__(self) -> int:
@@ -64,21 +65,27 @@ class FileImages:
 
     def take(self, indices: Indices) -> "FileImages":
         """The files at `indices`."""
-        return FileImages(tuple(self.paths[i] for i in indices), self.mode)
+        return FileImages(taken(self.paths, np.asarray(indices, dtype=np.int64)), self.mode)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``."""
+    """Pictures with their labels (N,) and names: a path within the data, or ``digits/17``.
+
+    `groups` (N,) are equal for pictures that belong together (of one patient, say), where the data tell.
+    """
 
     images: Images
     labels: Indices
     names: Sequence[str]
+    groups: Indices | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts of different length."""
         if not len(self.images) == len(self.labels) == len(self.names):
             raise ValueError(f"{len(self.images)} images, {len(self.labels)} labels, {len(self.names)} names")
+        if self.groups is not None and len(self.groups) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels, {len(self.groups)} groups")
 
     def __len__(self) -> int:
         """How many."""
@@ -87,7 +94,8 @@ class Split:
     def take(self, indices: npt.ArrayLike) -> "Split":
         """The samples at `indices`, in that order."""
         rows = np.asarray(indices, dtype=np.int64)
-        return Split(self.images.take(rows), self.labels[rows], tuple(self.names[i] for i in rows))
+        groups = None if self.groups is None else self.groups[rows]
+        return Split(self.images.take(rows), self.labels[rows], taken(self.names, rows), groups)
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class Dataset:
     channels: int
     side_px: int
     same_size: bool
-    skipped: tuple[Skipped, ...]
+    skipped: Sequence[Skipped]
     fingerprint: str
     notes: tuple[str, ...]
 

@@ -1,14 +1,17 @@
 """From a list of labelled files to a data set: every file looked at, the bad ones named and left out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import median_low
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
 
+from residua.data.compact import FilePaths, Rows
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Skipped, Split, fingerprint
-from residua.data.decode import BadPicture, Header, inspect
+from residua.data.decode import BadPicture
+from residua.data.inspection import Looks, looked_at
+from residua.data.listing import Files, GrowingSkips, Listing, Skips
 from residua.data.names import KNOWN, shown
 from residua.data.splits import some
 from residua.data.view import SMALL_SIDE_PX
@@ -18,78 +21,89 @@ from residua.errors import DataError
 IN_MEMORY_BYTES = 2**29
 
 
-@dataclass(frozen=True)
-class Record:
-    """A labelled file: its name within the data, where it lies, its class, its split."""
-
-    name: str
-    path: str
-    label: str
-    split: str
-
-
-def dataset_of(where: str, name: str, records: Sequence[Record], skipped: Sequence[Skipped] = ()) -> Dataset:
+def dataset_of(listing: Listing) -> Dataset:
     """The data set of some files, with the splits they name. The classes are those of train, sorted by name.
 
     Raises DataError if nothing is left, there is one class only, or a split holds a class that train lacks.
     """
-    found = inspect([r.path for r in records])
-    bad = [Skipped(r.name, f.reason) for r, f in zip(records, found, strict=True) if isinstance(f, BadPicture)]
-    good = [(r, f) for r, f in zip(records, found, strict=True) if isinstance(f, Header)]
-    skipped = (*skipped, *bad)
-    classes = check_classes(where, [r for r, _ in good], skipped)
-    headers = [h for _, h in good]
-    mode = "L" if all(h.grey for h in headers) else "RGB"
-    sizes = {(h.width, h.height) for h in headers}
-    same = len(sizes) == 1 and headers[0].width == headers[0].height
-    sample = headers[:: max(1, len(headers) // 200)]
-    notes = [f"{len(bad)} of {len(records)} pictures cannot be used and are left out"] if bad else []
+    if listing.advice:
+        raise DataError(f"{shown(listing.where)}: {listing.advice}")
+    looks, bad = looked_at(listing.files)
+    files = listing.files if len(looks.rows) == len(listing.files) else listing.files.take(looks.rows)
+    skipped = Skips.of(chain(listing.skipped, bad)) if bad else listing.skipped
+    classes = check_classes(listing.where, files, skipped)
+    mode = "L" if looks.grey else "RGB"
+    notes = [f"{len(bad)} of {len(listing.files)} pictures cannot be used and are left out"] if bad else []
     if mode == "L":
         notes.append("all pictures are grey: one channel")
     return Dataset(
-        name=f"{name}-files" if name in KNOWN else name,
+        name=f"{listing.name}-files" if listing.name in KNOWN else listing.name,
         classes=classes,
-        splits={s: split_of([r for r, _ in good if r.split == s], classes, mode) for s in {r.split for r, _ in good}},
+        splits=splits_of(files, classes, mode),
         channels=1 if mode == "L" else 3,
-        side_px=median_low(min(h.width, h.height) for h in sample),
-        same_size=same,
-        skipped=tuple(skipped),
-        fingerprint=fingerprint(f"{r.split}\n{r.name}\n{r.label}\n{h.bytes}" for r, h in good),
-        notes=(*notes, *stray_gifs([r for r, _ in good])),
+        side_px=looks.median_side(),
+        same_size=looks.same_size,
+        skipped=skipped,
+        fingerprint=fingerprint(lines(files, looks)),
+        notes=(*notes, *stray_gifs(files), *listing.notes),
     )
 
 
-def check_classes(where: str, records: Sequence[Record], skipped: Sequence[Skipped]) -> tuple[str, ...]:
+def lines(files: Files, looks: Looks) -> Iterator[str]:
+    """What the fingerprint of files is made of: a text for each, of split, name, label and bytes."""
+    for file, length in zip(files, map(int, looks.facts["bytes"]), strict=True):
+        yield f"{file.split}\n{file.name}\n{file.label}\n{length}"
+
+
+def check_classes(where: str, files: Files, skipped: Sequence[Skipped]) -> tuple[str, ...]:
     """The classes of train, sorted by name. Raises DataError."""
-    if not records:
+    if not len(files):
         first = (
             f"; the first of {len(skipped)} skipped: {shown(skipped[0].path)}: {skipped[0].reason}" if skipped else ""
         )
         raise DataError(f"{shown(where)}: no usable image{first}")
-    labels = {r.label for r in records if r.split == "train"}
-    if not labels:
-        raise DataError(f"{shown(where)}: no usable image to train on, only {some(sorted({r.split for r in records}))}")
-    for r in records:
-        if r.label not in labels:
-            raise DataError(f"{shown(where)}: class '{shown(r.label)}' is in {r.split} but not in train")
+    train = files.labels.codes[in_split(files, "train")]
+    if not len(train):
+        there = sorted(w for w, n in zip(files.splits.words, files.splits.counts(), strict=True) if n)
+        raise DataError(f"{shown(where)}: no usable image to train on, only {some(there)}")
+    strange = np.flatnonzero(~np.isin(files.labels.codes, train))
+    if len(strange):
+        r = files[int(strange[0])]
+        raise DataError(f"{shown(where)}: class '{shown(r.label)}' is in {r.split} but not in train")
+    labels = {files.labels.words[c] for c in np.unique(train).tolist()}
     if len(labels) < 2:
         raise DataError(f"{shown(where)}: only one class ('{shown(min(labels))}'), and a classifier needs two")
     return tuple(sorted(labels))
 
 
-def split_of(records: Sequence[Record], classes: Sequence[str], mode: str) -> Split:
-    """The split of some files."""
+def in_split(files: Files, split: str) -> Rows:
+    """The positions of the files of a split."""
+    (codes,) = np.nonzero([word == split for word in files.splits.words])
+    return np.flatnonzero(np.isin(files.splits.codes, codes))
+
+
+def splits_of(files: Files, classes: Sequence[str], mode: str) -> dict[str, Split]:
+    """The splits of some files: labels are positions in `classes`, groups are numbered over all splits."""
     index = {c: i for i, c in enumerate(classes)}
-    labels = np.array([index[r.label] for r in records], dtype=np.int64)
-    return Split(FileImages(tuple(r.path for r in records), mode), labels, tuple(r.name for r in records))
+    labels = np.array([index.get(word, -1) for word in files.labels.words], dtype=np.int64)[files.labels.codes]
+    groups = files.group_codes()
+    splits = {}
+    for name in ("train", "val", "test"):
+        rows = in_split(files, name)
+        if len(rows):
+            names = files.names if len(rows) == len(files) else files.names.take(rows)
+            images = FileImages(FilePaths(files.root, names), mode)
+            splits[name] = Split(images, labels[rows], names, None if groups is None else groups[rows])
+    return splits
 
 
-def stray_gifs(records: Sequence[Record]) -> list[str]:
+def stray_gifs(files: Files) -> list[str]:
     """A note on GIFs that are rare in a set: they are often placeholders that a web page showed for a lost photo."""
-    gifs = [shown(r.name) for r in records if r.name.lower().endswith(".gif")]
-    if not gifs or len(gifs) * 20 > len(records):
+    found = np.flatnonzero(files.names.ends.ends_with(".gif"))
+    if not len(found) or len(found) * 20 > len(files):
         return []
-    return [f"{len(gifs)} GIF among {len(records)} pictures is used by its first frame, look at it: {some(gifs)}"]
+    gifs = [shown(name) for name in files.names.take(found)]
+    return [f"{len(gifs)} GIF among {len(files)} pictures is used by its first frame, look at it: {some(gifs)}"]
 
 
 def in_memory(dataset: Dataset) -> Dataset:
@@ -99,26 +113,32 @@ def in_memory(dataset: Dataset) -> Dataset:
     size = count * dataset.channels * dataset.side_px**2
     if not files or not dataset.same_size or dataset.side_px > SMALL_SIDE_PX or size > IN_MEMORY_BYTES:
         return dataset
-    skipped: list[Skipped] = []
-    splits = {name: decoded(split, skipped) for name, split in dataset.splits.items()}
+    bad = GrowingSkips()
+    splits = {name: decoded(split, dataset, bad) for name, split in dataset.splits.items()}
+    skipped = bad.done()
     if empty := [name for name, split in splits.items() if not len(split)]:
+        first = skipped[0]
         raise DataError(
-            f"{dataset.name}: no image of {some(empty)} can be decoded; {skipped[0].path}: {skipped[0].reason}"
+            f"{dataset.name}: no image of {some(empty)} can be decoded; {shown(first.path)}: {first.reason}"
         )
     notes = [f"{count:,} pictures of {dataset.side_px} x {dataset.side_px} are held in memory"]
     if skipped:
         notes.append(f"{len(skipped)} more pictures cannot be decoded and are left out")
-    return replace(dataset, splits=splits, skipped=(*dataset.skipped, *skipped), notes=(*dataset.notes, *notes))
+        skipped = Skips.of(chain(dataset.skipped, skipped))
+    return replace(dataset, splits=splits, skipped=skipped or dataset.skipped, notes=(*dataset.notes, *notes))
 
 
-def decoded(split: Split, skipped: list[Skipped]) -> Split:
-    """The split in memory; what cannot be decoded is appended to `skipped`."""
-    pictures, kept = [], []
+def decoded(split: Split, dataset: Dataset, skipped: GrowingSkips) -> Split:
+    """The split of a set of equal squares in memory; what cannot be decoded is added to `skipped`."""
+    pixels = torch.empty(len(split), dataset.channels, dataset.side_px, dataset.side_px, dtype=torch.uint8)
+    good = np.zeros(len(split), np.bool_)
     for i in range(len(split)):
         try:
-            pictures.append(split.images[i])
-            kept.append(i)
+            pixels[i] = split.images[i]
+            good[i] = True
         except BadPicture as e:
-            skipped.append(Skipped(split.names[i], e.reason))
-    rows = split if len(kept) == len(split) else split.take(kept)
-    return Split(ArrayImages(torch.stack(pictures) if pictures else torch.empty(0)), rows.labels, rows.names)
+            skipped.add(split.names[i], e.reason)
+    if good.all():
+        return replace(split, images=ArrayImages(pixels))
+    kept = np.flatnonzero(good)
+    return replace(split.take(kept), images=ArrayImages(pixels).take(kept))

@@ -5,14 +5,27 @@ from pathlib import Path
 
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Images, Skipped, Split
 from residua.data.files import in_memory
-from residua.data.folder import open_folder
+from residua.data.folder import list_folder, open_folder
 from residua.data.known import open_known
+from residua.data.listing import Listing
 from residua.data.names import KNOWN, check_spec
 from residua.data.splits import arranged, limited
-from residua.data.table import open_table
+from residua.data.table import list_table, open_table
+from residua.errors import DataError
 from residua.files import write_csv
 
-__all__ = ["ArrayImages", "Dataset", "FileImages", "Images", "Skipped", "Split", "open_data", "write_split"]
+__all__ = ["ArrayImages", "Dataset", "FileImages", "Images", "Skipped", "Split", "listed", "open_data", "write_split"]
+
+
+def listed(spec: str) -> Listing:
+    """The files that a folder or table names, before any is opened: also of one that cannot be trained on as it is.
+
+    Raises UsageError for a word that names nothing, DataError for a known set and where nothing can be listed at all.
+    """
+    check_spec(spec)
+    if spec in KNOWN:
+        raise DataError(f"{spec}: a known set is no list of files: give a folder or a table")
+    return list_folder(spec) if os.path.isdir(os.path.expanduser(spec)) else list_table(spec)
 
 
 def open_data(

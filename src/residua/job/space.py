@@ -38,11 +38,13 @@ def in_memory(plan: Plan, *, begun: bool = False) -> Plan:
     plan = replace(plan, limit=limit)
     recipe = replace(plan.recipe, accumulate=fitted.accumulate)
     told = decisions(plan, fitted, limit, whose)
+    # The same demand as was fitted: what the process holds grows meanwhile, and a second look could say otherwise.
+    own = replace(demand, row=plan.row, recipe=recipe)
     return replace(
         plan,
         recipe=recipe,
         options=replace(plan.options, recipe=recipe),
-        segments=segments_of(plan, plan.row, fitted.accumulate),
+        segments=fitted.segments.sizes if deepest == plan.row else _segments(own, limit),
         decisions=plan.decisions + told,
     )
 
@@ -53,10 +55,15 @@ def demand_of(plan: Plan, row: Row) -> Demand:
 
 
 def segments_of(plan: Plan, row: Row, accumulate: int) -> tuple[int, ...]:
-    """The units of a net to recompute within the plan's limit."""
-    demand = demand_of(replace(plan, recipe=replace(plan.recipe, accumulate=accumulate)), row)
-    found = memory.fit(demand, plan.limit, slices=False)
-    return found.segments.sizes if found is not None else ()
+    """The units of a net to recompute within the plan's limit; as many as help where that is not enough."""
+    return _segments(demand_of(replace(plan, recipe=replace(plan.recipe, accumulate=accumulate)), row), plan.limit)
+
+
+def _segments(demand: Demand, limit: float) -> tuple[int, ...]:
+    found = memory.fit(demand, limit, slices=False)
+    if found is not None:
+        return found.segments.sizes
+    return memory.segments(demand.maps, 0, recompute=not demand.engine.compile).sizes
 
 
 def limit_of(plan: Plan) -> tuple[float, str]:

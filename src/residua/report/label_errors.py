@@ -4,13 +4,15 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from residua.evaluate.labels import Suspect, label_errors_csv, suspects
 from residua.report import say
 from residua.report.page import rendered
+
+if TYPE_CHECKING:
+    from residua.evaluate.labels import Suspect
 
 #: Pictures on the page, at most: with thumbnails of this side it stays below about 4 MB. The CSV has all.
 MOST, THUMB_PX = 300, 160
@@ -18,13 +20,15 @@ MOST, THUMB_PX = 300, 160
 
 def label_errors(
     folder: Path, rows: Iterable[Mapping[str, Any]], picture_of: Callable[[str], Image.Image | None]
-) -> list[Suspect]:
+) -> list["Suspect"]:
     """Write ``label_errors.csv`` and ``label_errors.html`` into `folder` and return the suspects, worst first.
 
     `rows` are those of one or more predictions.csv (`evaluate.labels.read_predictions`), out of fold: of images that
     the nets were not trained on. `picture_of` gives the upright picture of a row's path, or None where there is none.
     Raises DataError for rows that are none, and where the folder cannot be written.
     """
+    from residua.evaluate.labels import label_errors_csv, suspects  # brings torch, which no other page needs
+
     table = list(rows)
     found = suspects(table)
     label_errors_csv(found, folder / "label_errors.csv")
@@ -44,7 +48,7 @@ def label_errors(
     return found
 
 
-def _item(suspect: Suspect, image: Image.Image | None) -> dict[str, Any]:
+def _item(suspect: "Suspect", image: Image.Image | None) -> dict[str, Any]:
     """What the page shows of a suspect; `raw` names are for the table that the page gives back."""
     return {
         "path": say.label(suspect.path),
