@@ -16,7 +16,7 @@ from residua.errors import DataError
 if TYPE_CHECKING:
     from residua.explain import Explainer, Explanation, Photo
     from residua.predict import Model
-    from residua.report.explained import Row
+    from residua.report.explained_sheet import Row
 
 #: The long side of the pictures on the contact sheet.
 SMALL_PX = 420
@@ -171,7 +171,7 @@ class Work:
 
     def _add(self, one: "Explanation") -> None:
         from residua.explain import drawn, within
-        from residua.report.explained import Row
+        from residua.report.explained_sheet import Row
 
         item = {"file": self._write(one), "picture": one.name, "truth": None, **one.to_json()}
         size = within(one.photo.pixels, 96, SMALL_PX)
@@ -206,7 +206,7 @@ class Work:
         from residua.cli.explained import close
         from residua.cli.live import waiting
         from residua.cli.terminal import emit
-        from residua.report.explained import sheets
+        from residua.report.explained_sheet import sheets
 
         document = self.document(target)
         with waiting("drawing the sheet"):

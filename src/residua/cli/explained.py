@@ -19,7 +19,7 @@ def show(item: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from residua.cli.results import bar_of
-    from residua.report.explained import verdict
+    from residua.report.explained_sheet import verdict
 
     console = results()
     console.print(cell(item["name"], "bold"))
