@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residua.api import TrainResult as TrainResult
+    from residua.api import explanations as explanations
     from residua.api import load as load
     from residua.api import train as train
     from residua.errors import DataError as DataError
@@ -22,6 +23,7 @@ _HOMES = {
     "build": "residua.nn.zoo",
     "train": "residua.api",
     "load": "residua.api",
+    "explanations": "residua.api",
     "TrainResult": "residua.api",
     "Model": "residua.predict",
     "Prediction": "residua.predict",
@@ -36,6 +38,7 @@ __all__ = [  # noqa: RUF022
     "build",
     "train",
     "load",
+    "explanations",
     "TrainResult",
     "Model",
     "Prediction",

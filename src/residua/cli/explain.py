@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +14,15 @@ from residua.cli.options import BatchSize, Debug, Device, Json, Threads, choice
 from residua.errors import DataError
 
 if TYPE_CHECKING:
-    from residua.explain import Explainer, Explanation, Photo
-    from residua.predict import Model
-    from residua.report.explained_sheet import Row
+    from residua.explain import Explainer, Explanation, Unread
+    from residua.report.explained_sheet import Sheets
 
+#: What no overlay is called: the sheets are.
+SHEET = re.compile(r"sheet(-\d+)?", re.IGNORECASE)
 #: The long side of the pictures on the contact sheet.
 SMALL_PX = 420
+#: The first pictures, whose maps are compared with those of randomised nets.
+COMPARED = 8
 
 
 def explain(
@@ -71,7 +74,7 @@ def explain(
     what each unit adds to the class's logit, by depth (the contributions add up to it), and the probability as units
     are added one by one. What the net's view does not see of a picture is dimmed.
 
-    Pictures that cannot be read are named on stderr, all others are explained; with none left the exit code is 3.
+    Pictures that cannot be read are named on stderr, all others are explained, and the exit code is 3.
 
     Examples:
       residua explain runs/photos-resnet18-1 holiday/
@@ -84,10 +87,11 @@ def explain(
     file = model_file(model)
     folder = _folder(file, out)
     from residua.cli.live import waiting
+    from residua.cli.terminal import counted
 
     with waiting("loading the model"):
         from residua.explain import Explainer
-        from residua.predict import load
+        from residua.predict import load, readers
 
         loaded = load(file, device=device, threads=threads)
         explainer = Explainer(
@@ -100,12 +104,22 @@ def explain(
             stage,
         )
         number = None if target is None else explainer.target(target)
-    work = Work(explainer, folder, str(file), loaded.header.row.name, quiet=json, check=check)
-    for batch in _batches(images, loaded, work, batch_size):
-        work.add(explainer.explain(batch, number))
-    if not work.items:
-        raise DataError(f"none of {len(work.failures):,} pictures could be read (named above)")
-    work.close(target)
+    head = {
+        "model": str(file),
+        "arch": loaded.header.row.name,
+        "method": explainer.method,
+        "stage": explainer.place,
+        "target": "the class that the net names" if target is None else target,
+        "engine": loaded.engine.describe(),
+    }
+    work = Work(explainer, folder, head, quiet=json, check=check)
+    for one in explainer.stream(readers(images), number, batch_size):
+        work.add(one)
+    bad, asked = len(work.failures), counted(len(work.failures) + len(work.items), "picture")
+    if work.items:
+        work.close()
+    if bad:
+        raise DataError(f"{bad:,} of {asked} could not be read (named above)")
 
 
 def _folder(model: Path, out: str | None) -> Path:
@@ -121,53 +135,40 @@ def _folder(model: Path, out: str | None) -> Path:
     return path
 
 
-def _batches(images: Sequence[str], model: "Model", work: "Work", size: int) -> Iterator[list["Photo"]]:
-    """The pictures that can be read, a batch at a time; the others are named and noted."""
-    from residua.cli.terminal import say
-    from residua.data.decode import BadPicture
-    from residua.explain import photo
-    from residua.predict import Failure
-    from residua.predict.inputs import decoded, pictures
-
-    batch: list[Photo] = []
-    for item in pictures(images):
-        try:
-            if isinstance(item.source, Failure):
-                raise BadPicture(item.name, item.source.reason)
-            batch.append(photo(item.name, partial(decoded, item.source), model.view))
-        except BadPicture as e:
-            work.failures.append({"path": item.name, "reason": e.reason})
-            say(f"residua: cannot read {Failure(item.name, e.reason)}")
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 @dataclass(eq=False)
 class Work:
-    """What is explained so far: overlays in the folder, rows of the document and of the sheet."""
+    """What is explained so far: overlays and sheets in the folder, and the rows of the document, which `head` opens."""
 
     explainer: "Explainer"
     folder: Path
-    model: str
-    arch: str
+    head: Mapping[str, Any]
     quiet: bool
     check: bool
     items: list[dict[str, Any]] = field(default_factory=list)
-    rows: list["Row"] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
-    likeness: dict[str, float] = field(default_factory=dict)
-    alike: int = 0  # pictures that `likeness` is the mean of
-    taken: set[str] = field(default_factory=lambda: {"sheet"})
+    compared: list["Explanation"] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
 
-    def add(self, found: "Sequence[Explanation]") -> None:
-        """Write, keep and say a batch of explanations."""
-        if self.check and not self.alike:
-            self.likeness, self.alike = self.explainer.likeness(found), len(found)
-        for one in found:
-            self._add(replace(one, scores=self.explainer.judged(one)) if self.check else one)
+    @cached_property
+    def sheets(self) -> "Sheets":
+        """The contact sheets."""
+        from residua.report.explained_sheet import Sheets
+
+        return Sheets(self.head, self.folder)
+
+    def add(self, one: "Explanation | Unread") -> None:
+        """Write, keep and say an explanation, or what could not be read."""
+        from residua.cli.terminal import say
+        from residua.explain import Unread
+        from residua.predict import Failure
+
+        if isinstance(one, Unread):
+            self.failures.append({"path": one.name, "reason": one.reason})
+            say(f"residua: cannot read {Failure(one.name, one.reason)}")
+            return
+        if self.check and len(self.compared) < COMPARED:
+            self.compared.append(one)
+        self._add(replace(one, scores=self.explainer.judged(one)) if self.check else one)
 
     def _add(self, one: "Explanation") -> None:
         from residua.explain import drawn, within
@@ -175,7 +176,7 @@ class Work:
 
         item = {"file": self._write(one), "picture": one.name, "truth": None, **one.to_json()}
         size = within(one.photo.pixels, 96, SMALL_PX)
-        self.rows.append(Row(item, drawn(one.photo.pixels, size), one.overlay(size)))
+        self.sheets.add(Row(item, drawn(one.photo.pixels, size), one.overlay(size)))
         self.items.append(item)
         if not self.quiet:
             from residua.cli.explained import show
@@ -192,7 +193,7 @@ class Work:
             raise DataError(f"cannot write {self.folder}: {e.strerror}: choose another --out") from e
         stem = safe(os.path.splitext(os.path.basename(one.name))[0])
         name, n = stem, 1
-        while name.casefold() in self.taken:
+        while name.casefold() in self.taken or SHEET.fullmatch(name):
             n += 1
             name = f"{stem}-{n}"
         self.taken.add(name.casefold())
@@ -200,40 +201,40 @@ class Work:
             one.overlay().save(temporary, "PNG")
         return f"{name}.png"
 
-    def close(self, target: str | None) -> None:
-        """Write the document and the sheet, and say where."""
+    def close(self) -> None:
+        """Write the document and the last sheet, and say where."""
         from residua.cli.depth import write_json
         from residua.cli.explained import close
         from residua.cli.live import waiting
         from residua.cli.terminal import emit
-        from residua.report.explained_sheet import sheets
 
-        document = self.document(target)
         with waiting("drawing the sheet"):
-            drawn = sheets(document, self.rows, self.folder)
-        document["files"] = [str(self.folder / n) for n in ("explanations.json", *(p.name for p in drawn))]
+            sheets = self.sheets.close()
+        document = self._document()
+        document["files"] = [str(self.folder / "explanations.json"), *map(str, sheets)]
         write_json(self.folder / "explanations.json", document)
         if self.quiet:
             emit(document)
         else:
             close(document)
 
-    def document(self, target: str | None) -> dict[str, Any]:
+    def _document(self) -> dict[str, Any]:
         """explanations.json."""
         return {
-            "model": self.model,
-            "arch": self.arch,
-            "method": self.explainer.method,
-            "stage": self.explainer.place,
-            "target": "the class that the net names" if target is None else target,
-            "engine": self.explainer.engine.describe(),
+            **self.head,
             "items": self.items,
             "failures": self.failures,
             "why_not": self.explainer.why_not,
             "notes": self.explainer.notes,
-            "check": {"randomised": self.likeness, "n": self.alike} if self.check else None,
+            "check": self._check(),
             "out": str(self.folder),
         }
+
+    def _check(self) -> dict[str, Any] | None:
+        """How like the maps of the first pictures are to those of nets without training, where it was asked for."""
+        if not self.check:
+            return None
+        return {"randomised": self.explainer.likeness(self.compared), "n": len(self.compared)}
 
 
 def safe(stem: str) -> str:

@@ -95,9 +95,7 @@ def _checked(document: Mapping[str, Any]) -> None:
     for word, better in (("insertion", "higher"), ("deletion", "lower")):
         own, chance = (sum(s[word + end] for s in scores) / len(scores) for end in ("", "_random"))
         console.print(cell(f"{word:<10} {own:.3f}   of random maps {chance:.3f}   {better} is better"))
-    console.print(cell(
-        f"rank correlation with the maps of the net randomised from the top, {document['check']['n']} pictures; "
-        "near 0 is good: the map shows what was learned"
-    ))  # fmt: skip
+    console.print(cell(f"how like the maps of the net randomised from the top ({document['check']['n']} pictures):"))
+    console.print(cell("rank correlation; near 0 is good: the map shows what was learned"))
     for part, rho in document["check"]["randomised"].items():
         console.print(cell(f"  {part:<10} {rho:+.2f}"))

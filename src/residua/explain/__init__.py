@@ -1,6 +1,6 @@
 """Why did a net say so? Maps at the sum of a stage, contributions by depth, scores of maps, overlays. Floor 2."""
 
-from residua.explain.explanation import METHODS, Depth, Explainer, Explanation, Photo, UnitShare, photo
+from residua.explain.explanation import METHODS, Depth, Explainer, Explanation, Photo, UnitShare, Unread, photo
 from residua.explain.overlay import drawn, within
 from residua.explain.scores import Scores
 
@@ -12,6 +12,7 @@ __all__ = [
     "Photo",
     "Scores",
     "UnitShare",
+    "Unread",
     "drawn",
     "photo",
     "within",

@@ -1,13 +1,15 @@
 """A net's answers with their reasons: where it looked, which depth decided, and what the answer was on the way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from residua.data.decode import BadPicture
 from residua.data.view import View
 from residua.engine import Engine
 from residua.evaluate import evaluating, tempered
@@ -38,6 +40,21 @@ def photo(name: str, decoded: Callable[[str], Tensor], view: View) -> Photo:
     """The photo that `decoded` gives in a mode: in colour for people, in the view's mode for the net."""
     pixels = decoded("RGB")
     return Photo(name, pixels, view.tensor(pixels if view.mode == "RGB" else decoded(view.mode)))
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A picture that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+def _photo(name: str, decoded: Callable[[str], Tensor], view: View) -> Photo | Unread:
+    try:
+        return photo(name, decoded, view)
+    except BadPicture as e:
+        return Unread(name, e.reason)
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,19 @@ class Explainer:
         if name not in self.classes:
             raise unknown("class", name, self.classes)
         return list(self.classes).index(name)
+
+    def stream(
+        self, named: Iterable[tuple[str, Callable[[str], Tensor]]], target: int | None = None, batch_size: int = 8
+    ) -> Iterator["Explanation | Unread"]:
+        """The reasons for each picture, given as its name and what decodes it in a mode, in their order.
+
+        What cannot be read is in its place; a batch of pictures is in memory at a time. `target` as for `explain`.
+        """
+        seen = (_photo(name, decoded, self.view) for name, decoded in named)
+        while batch := list(islice(seen, batch_size)):
+            found = iter(self.explain([p for p in batch if isinstance(p, Photo)], target))
+            for one in batch:
+                yield one if isinstance(one, Unread) else next(found)
 
     def explain(self, photos: Sequence[Photo], target: int | None = None) -> list[Explanation]:
         """The reasons for each photo's most probable class, or for class number `target`."""

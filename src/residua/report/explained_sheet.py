@@ -1,7 +1,7 @@
 """sheet.png of explanations, and what they say in words. Reads what `residua explain` writes, as plain JSON."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +88,37 @@ class Row:
     overlay: Image.Image
 
 
-def sheets(document: Document, rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draw ``sheet.png``, and ``sheet-2.png`` and so on for more than `ROWS` pictures; their paths."""
-    parts = [rows[i : i + ROWS] for i in range(0, len(rows), ROWS)]
-    names = ["sheet.png", *(f"sheet-{n}.png" for n in range(2, len(parts) + 1))]
-    of = f" · sheet {{}} of {len(parts)}" if len(parts) > 1 else ""
-    return [
-        _sheet(document, p, folder / n, of.format(i)) for i, (p, n) in enumerate(zip(parts, names, strict=False), 1)
-    ]
+@dataclass(eq=False)
+class Sheets:
+    """``sheet.png``, and ``sheet-2.png`` and so on for more than `ROWS` pictures: each is drawn when it is full.
+
+    Of `document` the words above the sheets are taken.
+    """
+
+    document: Document
+    folder: Path
+    paths: list[Path] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Take a row; the sheet before it is drawn where it does not fit on it."""
+        if len(self.rows) == ROWS:
+            self._draw(f" · sheet {len(self.paths) + 1}")
+        self.rows.append(row)
+
+    def close(self) -> list[Path]:
+        """Draw what is left; the sheets' paths."""
+        if self.rows:
+            self._draw(f" · sheet {len(self.paths) + 1}, the last" if self.paths else "")
+        return self.paths
+
+    def _draw(self, which: str) -> None:
+        name = f"sheet-{len(self.paths) + 1}.png" if self.paths else "sheet.png"
+        self.paths.append(_sheet(self.document, self.rows, self.folder / name, which))
+        self.rows = []
 
 
-def _sheet(document: Document, rows: Sequence[Row], out: Path, of: str) -> Path:
+def _sheet(document: Document, rows: Sequence[Row], out: Path, which: str) -> Path:
     deep = any(r.item["units"] for r in rows)
     panels = (CLASSES_IN, DEPTH_IN, ADDED_IN) if deep else (CLASSES_IN,)
     width = 2 * MARGIN + 2 * SIDE + GAP + sum(panels) + BETWEEN * len(panels)
@@ -107,7 +127,7 @@ def _sheet(document: Document, rows: Sequence[Row], out: Path, of: str) -> Path:
         made = style.figure(width, height)
         made.set_layout_engine("none")
         page = Page(made, width, height)
-        _head(page, document, of, deep)
+        _head(page, document, which, deep)
         for i, row in enumerate(rows):
             _row(page, HEAD + i * ROW, row, last=i == len(rows) - 1)
         return style.save(made, out)
@@ -132,10 +152,10 @@ class Page:
         self.made.text(left / self.width, 1 - top / self.height, words, va="top", **look)
 
 
-def _head(page: Page, document: Document, of: str, deep: bool) -> None:
+def _head(page: Page, document: Document, which: str, deep: bool) -> None:
     where = f" at {document['stage']}" if document.get("stage") else ""
     page.text(MARGIN, 0.26, f"{say.label(document['arch'])} explains", fontsize=14, weight="bold")
-    words = f"{document['method']}{where} · {say.label(document['target'])}{of}"
+    words = f"{document['method']}{where} · {say.label(document['target'])}{which}"
     page.text(MARGIN, 0.56, words, fontsize=9, color=style.QUIET)
     left = MARGIN + 2 * SIDE + GAP + BETWEEN
     titles = [(left, "answer")]
@@ -207,6 +227,7 @@ def _contributions(axes: "Axes", item: Document, named: bool) -> None:
     low, high = min(0.0, *values), max(0.0, *values)
     room = (high - low) or 1.0
     axes.set_ylim(low - 0.1 * room if low < 0 else 0, high + 0.22 * room)
+    axes.locator_params(axis="y", nbins=5)
     axes.axhline(0, color=style.QUIET, linewidth=0.6, zorder=3)
     most = strongest(item)
     assert most is not None
@@ -232,8 +253,10 @@ def _added(axes: "Axes", item: Document, named: bool) -> None:
     axes.scatter(x, values, s=size, c=faces, edgecolors=colours, linewidths=1, zorder=3, clip_on=False)
     axes.set_ylim(0, 1.12)
     axes.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+    near = x[-1] - 0.3 * len(x)  # what the words below would cover
+    above = max(v for v, at in zip(values, x, strict=True) if at >= near)
     axes.annotate(
-        say.rate(values[-1]), (x[-1], values[-1]), xytext=(0, 5 if values[-1] < 0.97 else 4),
+        say.rate(values[-1]), (x[-1], above), xytext=(0, 5 if above < 0.97 else 4),
         textcoords="offset points", ha="right", fontsize=7.5, color=style.INK,
     )  # fmt: skip
     _depth_axis(axes, units, named, first=-1)
