@@ -91,10 +91,11 @@ def test_a_training_says_what_happens_in_order(whole):
 def test_a_run_folder_holds_what_the_readme_says(whole):
     folder, _ = whole
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert {f for f in files if not f.startswith("gallery/")} == {
+    assert {f for f in files if not f.startswith(("gallery/", "explanations/"))} == {
         "config.toml", "environment.json", "decisions.json", "data_check.json", "summary.json", "split.csv",
         "metrics.jsonl", "metrics.csv", "batches/step-0.png", "evaluation.json", "predictions.csv", "per_class.csv",
-        "gallery.json", "model.safetensors", "state/last.pt", "state/previous.pt", "state/lock",
+        "explanations.json", "strengths.json", "gallery.json",
+        "model.safetensors", "state/last.pt", "state/previous.pt", "state/lock",
     }  # fmt: skip
 
 

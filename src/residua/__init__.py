@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from residua.api import TrainResult as TrainResult
     from residua.api import check as check
+    from residua.api import explanations as explanations
     from residua.api import load as load
     from residua.api import train as train
     from residua.errors import DataError as DataError
@@ -24,6 +25,7 @@ _HOMES = {
     "train": "residua.api",
     "check": "residua.api",
     "load": "residua.api",
+    "explanations": "residua.api",
     "TrainResult": "residua.api",
     "Model": "residua.predict",
     "Prediction": "residua.predict",
@@ -39,6 +41,7 @@ __all__ = [  # noqa: RUF022
     "train",
     "check",
     "load",
+    "explanations",
     "TrainResult",
     "Model",
     "Prediction",

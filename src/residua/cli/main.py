@@ -14,6 +14,7 @@ from residua.cli.convert import convert
 from residua.cli.depth import app as depth
 from residua.cli.describe import describe
 from residua.cli.eval import evaluate
+from residua.cli.explain import explain as explain_pictures
 from residua.cli.help import Command, Group, show
 from residua.cli.predict import predict
 from residua.cli.report import report
@@ -61,6 +62,7 @@ app.command("train", cls=Command)(train)
 app.command("check", cls=Command)(check)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
+app.command("explain", cls=Command)(explain_pictures)
 app.command("study", cls=Command)(study)
 app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
+    "--method": ("grad-cam", "grad-cam++", "layer-cam", "occlusion", "integrated-gradients"),
 }
 
 DATA_HELP = (

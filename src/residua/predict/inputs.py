@@ -1,8 +1,9 @@
 """From what a user gives to pictures: files, folders, bytes, arrays, tensors and PIL images, by one policy."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from residua.data.dataset import Skipped
-from residua.data.decode import decode
+from residua.data.decode import BadPicture, decode
 from residua.data.folder import walk
 from residua.errors import UsageError
 from residua.predict.result import Failure
@@ -40,6 +41,16 @@ def pictures(inputs: Source | Iterable[Source]) -> Iterator[Item]:
             yield from _below(path) if os.path.isdir(path) else [Item(path, path)]
         else:
             yield Item(f"picture {i}", source)
+
+
+def readers(inputs: Source | Iterable[Source]) -> Iterator[tuple[str, Callable[[str], Tensor]]]:
+    """(name, what decodes it in a mode) of every picture; a failure's raises BadPicture with its reason."""
+    for item in pictures(inputs):
+        yield item.name, partial(_refused if isinstance(item.source, Failure) else decoded, item.source)
+
+
+def _refused(failure: Failure, mode: str) -> Tensor:
+    raise BadPicture(failure.path, failure.reason)
 
 
 def _is_one(inputs: Any) -> bool:
