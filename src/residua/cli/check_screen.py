@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 CLASSES = 24  # rows of the class table; of more classes the largest and the smallest are shown
 PATHS = 3  # examples of a finding
-BAR = 14
+BAR, NARROW = 14, 8  # the cells of a bar; the second where three splits stand side by side in 80 columns
 HEADS = {
     "must": ("to be mended", "bold red", "✗"),
     "should": ("worth a look", "bold yellow", "!"),
@@ -29,7 +29,9 @@ def show(document: Mapping[str, Any]) -> None:
     if document["splits"]:
         console.print(class_table(document))
     for severity in HEADS:
-        findings(console, severity, [f for f in document["findings"] if f["severity"] == severity])
+        found = [f for f in document["findings"] if f["severity"] == severity]
+        said = document["notes"] if severity == "note" else ()
+        findings(console, severity, [*found, *({"sentence": f"{n}.", "todo": ""} for n in said)])
     if document["proposals"]:
         console.print(cell("proposed", "bold"))
         console.print(proposals(document["proposals"]))
@@ -72,7 +74,8 @@ def class_table(document: Mapping[str, Any]) -> "Table":
         names = [*ordered[: CLASSES // 2], *ordered[-(CLASSES // 2) :]]
         title = f"the {CLASSES // 2} largest and smallest of {len(per[first]):,} classes"
     heads = [h for s in per for h in (s, " " * (1 + list(per).index(s)))]
-    shown = table("class", *heads, "hidden by a crop", right=(*per, "hidden by a crop"), title=title)
+    shown = table("class", *heads, "crop hides", right=(*per, "crop hides"), title=title)
+    length = BAR if len(per) < 3 else NARROW
     most = {s: max([*n.values(), 1]) for s, n in per.items()}
     for c in names:
         cells: list[Any] = []
@@ -80,7 +83,7 @@ def class_table(document: Mapping[str, Any]) -> "Table":
             n = per[s].get(c, 0)
             cells += [
                 cell(f"{n:,}", "" if n else "red"),
-                cell(bar_of(n / most[s], BAR), "blue" if s == "train" else "green"),
+                cell(bar_of(n / most[s], length), "blue" if s == "train" else "green"),
             ]
         share = hidden.get(c, {}).get("mean")
         shown.add_row(cell(c), *cells, "–" if share is None else percent(share, 0))
@@ -124,12 +127,10 @@ def examples(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def proposals(found: Sequence[Mapping[str, Any]]) -> "Table":
-    """What suits the data, why, and the flag; what training does by itself is dim."""
-    shown = table("what", "proposed", "because", "flag")
+    """What suits the data, and why; what training does by itself is dim, the rest is in the command below."""
+    shown = table("what", "proposed", "because")
     for p in found:
         style = "dim" if p["automatic"] else ""
         value = cell(p["value"], "" if p["automatic"] else "bold")
-        shown.add_row(
-            cell(p["what"], style), value, cell(p["why"], style), cell(p["flag"], "dim" if p["automatic"] else "cyan")
-        )
+        shown.add_row(cell(p["what"], style), value, cell(p["why"], style))
     return shown

@@ -143,8 +143,9 @@ def tally(values: Any) -> dict[str, int]:
 
 
 def sides(seen: Seen) -> list[list[int]]:
-    """Width and height of some pictures, spread evenly over all."""
+    """Width and height of some pictures, spread evenly over all; of one where all are of one size."""
     rows = np.flatnonzero(seen.good)
+    rows = rows[:1] if seen.dataset.same_size else rows
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(SIDES, len(rows))).astype(np.int64))]
     return np.stack([seen.looks["width"][rows], seen.looks["height"][rows]], axis=1).tolist()
 

@@ -47,8 +47,8 @@ class Finding:
 
 
 def pictures(n: int, what: str = "picture") -> str:
-    """``1 picture``, ``2,000 pictures``."""
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
+    """``1 picture``, ``2,000 pictures``, ``3 classes``."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("s") else "s")
 
 
 def is_are(n: int) -> str:
@@ -116,7 +116,7 @@ def few(seen: Seen, train: Iterable[str]) -> Iterator[Finding]:
     if rare:
         words = some([f"{shown(c)} ({n})" for n, c in rare])
         bad = SHOULD if rare[0][0] < 3 else NOTE
-        sentence = f"{pictures(len(rare), 'class').replace('classs', 'classes')} of fewer than {FEW} training pictures: {words}."
+        sentence = f"{pictures(len(rare), 'class')} of fewer than {FEW} training pictures: {words}."
         todo = "Of fewer than three none is held out. Take more pictures, or start from weights: --weights imagenet."
         yield Finding("few", bad, len(rare), sentence, todo)
 
@@ -149,15 +149,15 @@ def unusable(seen: Seen) -> Iterator[Finding]:
         rows = sorted(seen.reasons, key=lambda i: (seen.reasons[i], i))
         sentence = f"{pictures(n, 'file')} of {len(of):,} cannot be used."
         yield Finding(
-            "unusable", SHOULD, n, sentence, "Training leaves them out and lists them. Replace them, or take them away.",
+            "unusable", SHOULD, n, sentence, "Training leaves out what cannot be used, and lists it. Replace it, or take it away.",
             each(rows), seen.reasons,
         )  # fmt: skip
     others = [(s.path, s.reason) for s in of.skipped if not s.reason.startswith("two labels")]
     if others:
-        sentence = f"{pictures(len(others), 'file')} or rows {is_are(2)} not used."
+        sentence = f"{len(others):,} {'file or row is' if len(others) == 1 else 'files or rows are'} not used."
         yield Finding("not-used", NOTE, len(others), sentence, "", files=others[:NAMED])
     if of.litter:
-        sentence = f"{pictures(len(of.litter), 'hidden file')} or folders {is_are(2)} passed over."
+        sentence = f"{len(of.litter):,} hidden {'file or folder is' if len(of.litter) == 1 else 'files or folders are'} passed over."
         files = [(name, "hidden, or left by a computer") for name in of.litter[:NAMED]]
         yield Finding("hidden", NOTE, len(of.litter), sentence, "", files=files)
     blank = seen.where(seen.looks["blank"])

@@ -52,7 +52,7 @@ def shapes(seen: Seen) -> Iterator[Finding]:
             bad,
             len(small),
             sentence,
-            "They are enlarged and look soft. --image-size sets the side.",
+            "What is enlarged looks soft. --image-size sets the side.",
             each(order),
             remarks,
         )
@@ -61,7 +61,7 @@ def shapes(seen: Seen) -> Iterator[Finding]:
 # -- kinds ----------------------------------------------------------------------------------------------------------
 
 #: How pictures are read that are not plain, by what Pillow calls their mode.
-READ = {"CMYK": "CMYK as RGB", "YCCK": "CMYK as RGB", "P": "palettes as RGB", "1": "black and white as grey"}
+READ = {"CMYK": "of CMYK as RGB", "YCCK": "of YCCK as RGB", "P": "of a palette as RGB", "1": "black and white as grey"}
 
 
 def kinds(seen: Seen) -> Iterator[Finding]:
@@ -82,7 +82,7 @@ def kinds(seen: Seen) -> Iterator[Finding]:
     if seen.channels == 3 and len(some_grey := seen.where(grey)):
         sentence = f"{pictures(len(some_grey))} of a set in colour {is_are(len(some_grey))} grey."
         yield Finding(
-            "grey", NOTE, len(some_grey), sentence, "They are read as colour.", each(spread(some_grey, labels))
+            "grey", NOTE, len(some_grey), sentence, "What is grey is read as colour.", each(spread(some_grey, labels))
         )
     if len(flat := seen.where(looks["flat"])):
         sentence = f"{pictures(len(flat))} {is_are(len(flat))} of one colour all over."
@@ -91,7 +91,7 @@ def kinds(seen: Seen) -> Iterator[Finding]:
             SHOULD,
             len(flat),
             sentence,
-            "There is nothing to learn from them: take them away.",
+            "There is nothing to learn in one colour: take it away.",
             each(spread(flat, labels)),
         )
     if len(turned := seen.where(looks["turned"])):
@@ -101,7 +101,7 @@ def kinds(seen: Seen) -> Iterator[Finding]:
             NOTE,
             len(turned),
             sentence,
-            "They are set upright, as their EXIF data say.",
+            "Each is set upright, as its EXIF data say.",
             each(spread(turned, labels)),
         )
     wide = np.char.startswith(mode, "I")

@@ -5,6 +5,7 @@ Both are made of a document (``data.check.Check.to_json``, or a run's data_check
 
 import base64
 import io
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -143,7 +144,8 @@ def finding(found: Mapping[str, Any], document: Mapping[str, Any], thumbs: Thumb
             item["frame"] = frame(item["thumb"]["full"], view) if found["kind"] == "crop" and item["thumb"] else None
             shown.append(item)
         groups.append(shown)
-    words = {k: say.label(found[k]) for k in ("kind", "severity", "sentence", "todo")}
+    words: dict[str, Any] = {k: say.label(found[k]) for k in ("kind", "severity", "sentence", "todo")}
+    words["todo"] = re.split(r"(--[a-z-]+)", words["todo"])  # every second part is a flag
     return {**words, "listed": listed, "groups": groups, "more": max(0, found["groups"] - len(groups))}
 
 
