@@ -147,7 +147,7 @@ def test_only_a_comparison_is_written_over(make_run, tmp_path: Path) -> None:  #
     mine.write_text("<p>my own page")
     with pytest.raises(UsageError, match="is no comparison"):
         compare_page([a, b], mine)
-    with pytest.raises(UsageError, match="ends in .html"):
+    with pytest.raises(UsageError, match=r"ends in \.html"):
         check_out(tmp_path / "runs.txt")
     assert mine.read_text() == "<p>my own page"
     out = compare_page([a, b], tmp_path / "c.html")

@@ -64,7 +64,8 @@ def test_it_says_every_fold_their_mean_and_all_together(folder: Path) -> None:
     seen = Seen(draw(folder))
     for words in (
         "3 folds", "error out of fold", "30.00 %", "9 of 30 images wrong", "95 % interval 16.7 % to 47.9 %",
-        "30.0 % on average, with a standard deviation of 10.0 %", "fold 1", "fold 3", "30.0 % ± 10.0 %", "0.700 ± 0.100",
+        "30.0 % on average, with a standard deviation of 10.0 %", "fold 1", "fold 3", "30.0 % ± 10.0 %",
+        "0.700 ± 0.100",
     ):  # fmt: skip
         assert words in seen.words, words
     assert [link for link in seen.links if not link.startswith("#")] == [
@@ -105,7 +106,7 @@ def test_odd_numbers_are_said_as_unknown(folder: Path) -> None:
 
 
 def test_a_folder_that_is_none_is_one_line(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no folds.json"):
+    with pytest.raises(DataError, match=r"has no folds\.json"):
         folds_page(tmp_path)
     for text, words in (("{torn", "cannot read"), ("[1]", "is not what a cross-validation writes")):
         (folder / "folds.json").write_text(text)

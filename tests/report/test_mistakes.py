@@ -110,7 +110,7 @@ def test_without_a_mistake_or_a_picture_that_fits_there_is_nothing_to_choose(mak
     assert 'id="cell"' not in page(run).read_text(encoding="utf-8")
 
 
-#: Appended to a copy of the page: chooses cells and mistakes as a hand would, and leaves what is then seen in the title.
+#: Appended to a copy of the page: chooses cells and mistakes as a hand would; what is then seen goes into the title.
 PROBE = """<script>addEventListener("load", async () => {
   await document.getElementById("mistakes-sheet").decode();
   const dialog = document.getElementById("cell");

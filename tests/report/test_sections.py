@@ -148,7 +148,9 @@ def test_the_page_of_ten_thousand_images_stays_below_five_megabytes(make_run) ->
     run = full(make_run(classes=classes, epochs=300), thumbs=3)
     counts = np.full((30, 30), 3)
     np.fill_diagonal(counts, 10_000 // 30 - 87)
-    put(run, "evaluation.json", n=int(counts.sum()), confusion=counts.tolist(), wrong=int(counts.sum() - counts.trace()))
+    put(
+        run, "evaluation.json", n=int(counts.sum()), confusion=counts.tolist(), wrong=int(counts.sum() - counts.trace())
+    )
     skipped = [{"path": f"a/long/path/of/pictures/{i}.jpg", "reason": f"broken in way {i % 7}"} for i in range(10_000)]
     put(run, "data_check.json", skipped=skipped)
     tiles = [noise(CELL_PX, i) for i in range(520)]

@@ -246,7 +246,9 @@ def _pairs(runs: Sequence[Compared]) -> list[dict[str, Any]]:
     """Every two runs on the images that both were tested on, or why they are not paired."""
     from residua.evaluate.paired import holm  # its room brings torch, which no other page needs
 
-    chosen = list(combinations(range(len(runs)), 2)) if len(runs) <= ALL_PAIRS else [(0, i) for i in range(1, len(runs))]
+    chosen = (
+        list(combinations(range(len(runs)), 2)) if len(runs) <= ALL_PAIRS else [(0, i) for i in range(1, len(runs))]
+    )
     answers = [_answers(r.files) for r in runs]
     rows: list[dict[str, Any]] = []
     tests: list[Paired | None] = []
