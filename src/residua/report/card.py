@@ -96,9 +96,10 @@ def _use(files: RunFiles) -> Iterator[str]:
 def _data(files: RunFiles) -> Iterator[str]:
     counts = {facts.SPLITS.get(s, s): sum(v.values()) for s, v in facts.splits(files).items()}
     _, data = facts.titles(files)
-    images = ", ".join(f"{say.count(n)} {what}" for what, n in counts.items())
+    told = (f"{say.count(n) if i else say.plural(n, 'image')} {what}" for i, (what, n) in enumerate(counts.items()))
+    images = ", ".join(told)
     mark = say.label(files.data_check.get("fingerprint") or "")
-    yield f"{data}: {images} images." if images else f"{data}."
+    yield f"{data}: {images}." if images else f"{data}."
     if mark:
         yield f"Fingerprint {mark}: the same data give the same fingerprint."
 

@@ -51,7 +51,7 @@ def rendered(
     templates = resources("residua.report") / "templates"
     script = "\n".join((templates / name).read_text(encoding="utf-8") for name in ("page.js", *scripts))
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        loader=jinja2.PackageLoader("residua.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -112,7 +112,7 @@ def content(found: RunFiles) -> dict[str, Any]:
         "explained": explained(found),
         "strengths": strengths(found),
         "card": card(found),
-        "data_section": None,
+        "data_section": None,  # what data_section.html.j2 says under the name `data`; the page's own words until then
         "classes": class_rows(found),
         "gallery": _gallery(found),
         "batch": picture(found.folder, "batches/step-0.png"),

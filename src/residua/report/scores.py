@@ -29,10 +29,28 @@ class Score:
         """The interval in words, or nothing."""
         return "" if self.low is None or self.high is None else f"{self.write(self.low)} to {self.write(self.high)}"
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Where a picture of it begins and ends: the best value is one end, a round one beyond the interval the other."""
+        good = self.word in GOOD
+        ends = [v for v in (self.value, self.low, self.high) if v is not None]
+        far = max(1 - v if good else v for v in ends)
+        top = next((t for t in ROUND if t >= 1.1 * far), 1.0)
+        return (1 - top, 1.0) if good else (0.0, top)
+
+    def place(self, value: float) -> float:
+        """Where a value lies on the scale, in percent of its length."""
+        first, last = self.scale
+        return 100 * min(1.0, max(0.0, (value - first) / (last - first)))
+
     def write(self, value: float) -> str:
         """A value of this kind."""
         return f"{value:.3f}" if self.word == "macro_f1" else say.percent(value)
 
+
+#: Figures that are better the larger they are, and where a scale may end.
+GOOD = ("macro_f1", "balanced_accuracy")
+ROUND = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 MEANS = {
     "top1_error": "of the test images are wrong",
