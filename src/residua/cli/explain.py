@@ -193,7 +193,7 @@ class Work:
             raise DataError(f"cannot write {self.folder}: {e.strerror}: choose another --out") from e
         stem = safe(os.path.splitext(os.path.basename(one.name))[0])
         name, n = stem, 1
-        while name.casefold() in self.taken or SHEET.fullmatch(name):
+        while name.casefold() in self.taken:
             n += 1
             name = f"{stem}-{n}"
         self.taken.add(name.casefold())
@@ -238,5 +238,6 @@ class Work:
 
 
 def safe(stem: str) -> str:
-    """A file's name without what could trouble a terminal, a page or another system."""
-    return re.sub(r"[^\w.() -]", "_", stem)[:80].strip(" .") or "picture"
+    """A file's name without what could trouble a terminal, a page or another system; never a sheet's."""
+    name = re.sub(r"[^\w.() -]", "_", stem)[:80].strip(" .") or "picture"
+    return f"{name}_" if SHEET.fullmatch(name) else name
