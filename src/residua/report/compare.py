@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from residua.errors import DataError, UsageError
 from residua.report import facts, say
 from residua.report.files import RunFiles, read
-from residua.report.page import rendered
+from residua.report.rendering import rendered
 from residua.report.scores import scores
 from residua.report.series import Series, curves_of
 from residua.report.sheet import Band, Line, Panel, Sheet

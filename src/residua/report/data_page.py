@@ -17,7 +17,7 @@ from PIL import Image
 
 from residua.report import say
 from residua.report.files import RunFiles
-from residua.report.page import rendered
+from residua.report.rendering import rendered
 
 #: Thumbnails: the longer side in pixels, and the bytes of all of them: the page stays below 5 MB.
 THUMB_PX, THUMB_BYTES = 168, 3_000_000

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -138,20 +137,6 @@ def lead(files: RunFiles) -> str:
     length = f" for {say.plural(epochs, 'epoch')}" if epochs else ""
     seconds = say.number(s.get("seconds"))
     return f"{net}{size}, trained on {images}{of}{length}{f' in {say.duration(seconds)}' if seconds else ''}."
-
-
-def left_out(files: RunFiles) -> tuple[list[tuple[str, list[str]]], int]:
-    """Left-out files by reason, the most frequent reason first, and how many there are in all."""
-    skipped = files.data_check.get("skipped")
-    rows = [r for r in skipped if isinstance(r, Mapping)] if isinstance(skipped, list) else []
-    pairs = sorted((say.label(r.get("reason", "")), say.label(r.get("path", ""))) for r in rows)
-    groups = [(reason, [path for _, path in group]) for reason, group in groupby(pairs, key=lambda p: p[0])]
-    groups.sort(key=lambda g: -len(g[1]))
-    left, shown = NAMED_FILES, []
-    for reason, paths in groups:
-        shown.append((f"{reason} ({say.count(len(paths))})", paths[:left]))
-        left = max(0, left - len(paths))
-    return shown, len(pairs)
 
 
 def notes(files: RunFiles) -> list[str]:

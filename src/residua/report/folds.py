@@ -10,7 +10,8 @@ from residua.errors import DataError
 from residua.report import say
 from residua.report.confusion import matrix_of, most_confused
 from residua.report.files import RunFiles
-from residua.report.page import PAIRS, PAIRS_ALONE, TABLE_CLASSES, class_rows, rendered, table_of
+from residua.report.page import PAIRS, PAIRS_ALONE, TABLE_CLASSES, class_rows, table_of
+from residua.report.rendering import rendered
 from residua.report.scores import pair
 
 #: The figures of a fold that have a column, in this order, and how each is written.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from residua.report import say
-from residua.report.page import rendered
+from residua.report.rendering import rendered
 
 if TYPE_CHECKING:
     from residua.evaluate.labels import Suspect

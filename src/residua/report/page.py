@@ -1,22 +1,18 @@
 """report.html: one file that says what a run was, how well it ended and how to use the model; it needs no network."""
 
-import base64
-import hashlib
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from residua.files import replacing
 from residua.report import facts, say
 from residua.report.card import card
 from residua.report.chart import chart
 from residua.report.confusion import Matrix, matrix_of, most_confused
+from residua.report.data_page import section
 from residua.report.explained import explained, strengths
 from residua.report.files import RunFiles, read
 from residua.report.mistakes import mistakes_of
 from residua.report.pictures import picture
+from residua.report.rendering import rendered
 from residua.report.scores import scores
 from residua.report.series import curves_of
 from residua.report.trust import trust
@@ -36,44 +32,12 @@ def page(run: Path) -> Path:
     Raises DataError if `run` is no run folder or cannot be written.
     """
     return rendered(
-        "page.html.j2", run / "report.html", content(read(run)), sheets=("sections.css",), scripts=("mistakes.js",)
+        "page.html.j2",
+        run / "report.html",
+        content(read(run)),
+        sheets=("sections.css", "data_check.css"),
+        scripts=("mistakes.js",),
     )
-
-
-def rendered(
-    template: str, out: Path, said: dict[str, Any], *, sheets: tuple[str, ...] = (), scripts: tuple[str, ...] = ()
-) -> Path:
-    """Write a page of the house's look to `out` and return it: what is `said` in a template, with more style `sheets`
-    and `scripts`.
-
-    The page is one file; only its own script may run in it. Raises DataError where it cannot be written.
-    """
-    templates = resources("residua.report") / "templates"
-    script = "\n".join((templates / name).read_text(encoding="utf-8") for name in ("page.js", *scripts))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("residua.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": say.percent,
-        "count": say.count,
-        "figures": say.figures,
-        "short": say.short,
-        "label": say.label,
-        "rate": say.rate,
-    }
-    html = environment.get_template(template).render(
-        said,
-        style="\n".join((templates / sheet).read_text(encoding="utf-8") for sheet in ("page.css", *sheets)),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    with replacing(out) as temporary:
-        temporary.write_text(html, encoding="utf-8", errors="backslashreplace", newline="\n")
-    return out
 
 
 def content(found: RunFiles) -> dict[str, Any]:
@@ -84,7 +48,6 @@ def content(found: RunFiles) -> dict[str, Any]:
     cells = mistakes_of(found, matrix)
     table = matrix is not None and len(matrix.classes) <= TABLE_CLASSES
     units = watched_of(found)
-    skipped, skipped_count = facts.left_out(found)
     return {
         "net": net,
         "data": data,
@@ -112,7 +75,7 @@ def content(found: RunFiles) -> dict[str, Any]:
         "explained": explained(found),
         "strengths": strengths(found),
         "card": card(found),
-        "data_section": None,  # what data_section.html.j2 says under the name `data`; the page's own words until then
+        "data_section": section(found),
         "classes": class_rows(found),
         "gallery": _gallery(found),
         "batch": picture(found.folder, "batches/step-0.png"),
@@ -120,9 +83,6 @@ def content(found: RunFiles) -> dict[str, Any]:
         "finder": picture(found.folder, "lr_finder.png"),
         "units_said": sentence(units) if units is not None else "",
         "decisions": facts.decisions(found),
-        "skipped": skipped,
-        "skipped_count": skipped_count,
-        "notes": facts.notes(found),
         "commands": facts.commands(found.folder, str(_data_word(found))),
         "typed": say.label(found.summary.get("command") or ""),
         "seed": found.summary.get("seed"),

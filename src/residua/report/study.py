@@ -11,7 +11,7 @@ from typing import Any
 from residua.errors import DataError
 from residua.report import facts, say
 from residua.report.files import read
-from residua.report.page import rendered
+from residua.report.rendering import rendered
 from residua.report.sheet import Line, Panel, Sheet, band
 from residua.report.sheet_chart import chart
 from residua.report.sheet_picture import picture
