@@ -147,7 +147,8 @@ def sides(seen: Seen) -> list[list[int]]:
     rows = np.flatnonzero(seen.good)
     rows = rows[:1] if seen.dataset.same_size else rows
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(SIDES, len(rows))).astype(np.int64))]
-    return np.stack([seen.looks["width"][rows], seen.looks["height"][rows]], axis=1).tolist()
+    found: list[list[int]] = np.stack([seen.looks["width"][rows], seen.looks["height"][rows]], axis=1).tolist()
+    return found
 
 
 def hidden_of(seen: Seen) -> dict[str, Any]:
@@ -244,7 +245,8 @@ def litter(root: Path) -> Iterator[str]:
 def examine(what: Material, *, workers: int = 0, moved: Callable[[int], object] = lambda n: None) -> Check:
     """Look at every picture, by `workers` processes, and say what is found; `moved` hears of pictures that are done."""
     began = time.monotonic()
-    looks, reasons = np.zeros(len(what), LOOK), {}
+    looks = np.zeros(len(what), LOOK)
+    reasons: dict[int, str] = {}
     if what.arrays:
         first = 0
         for array in what.arrays:
@@ -261,7 +263,7 @@ def examine(what: Material, *, workers: int = 0, moved: Callable[[int], object] 
 
 
 def findings(seen: Seen) -> list[Finding]:
-    """Everything that is found, the worst first. What is wrong with a known set nobody here can mend: none is a must."""
+    """Everything that is found, the worst first; none is a must in a known set, which nobody here can mend."""
     parts = (classes(seen), unusable(seen), copies(seen), near_copies(seen), balance(seen), shapes(seen), kinds(seen))
     found = [f for part in parts for f in part if f.count]
     if seen.of.known:

@@ -12,7 +12,7 @@ from residua.data.similar import alike, joined, same
 def copies(seen: Seen) -> Iterator[Finding]:
     """Files that hold the same, under two labels, in two splits, or in one place."""
     rows = np.flatnonzero(seen.good)
-    groups = [rows[g] for g in same(seen.looks["digest"][rows])]
+    groups: list[list[int]] = [rows[g].tolist() for g in same(seen.looks["digest"][rows])]
     labels, split = seen.of.labels, seen.of.split
     torn = [g for g in groups if len(set(labels[g])) > 1]
     if torn:
@@ -62,7 +62,7 @@ def near_copies(seen: Seen) -> Iterator[Finding]:
     digests = seen.looks["digest"]
     pairs = pairs[(digests[pairs[:, 0]] != digests[pairs[:, 1]]).any(1)]
     labels, split = seen.of.labels, seen.of.split
-    groups = joined(len(seen.of), pairs)
+    groups: list[list[int]] = [g.tolist() for g in joined(len(seen.of), pairs)]
     torn = [g for g in groups if len(set(labels[g])) > 1]
     if torn:
         sentence = f"{pictures(len(torn), 'group')} of pictures look nearly the same and have different labels."
@@ -71,7 +71,8 @@ def near_copies(seen: Seen) -> Iterator[Finding]:
     for s, held, earlier in held_again(seen, crossing):
         n = len(held)
         share = n / max(1, sum(seen.per_split[s].values()))
-        sentence = f"{pictures(n)} of {s} ({100 * share:.2g} % of it) {'looks' if n == 1 else 'look'} nearly the same as one in {earlier}."
+        look = "looks" if n == 1 else "look"
+        sentence = f"{pictures(n)} of {s} ({100 * share:.2g} % of it) {look} nearly the same as one in {earlier}."
         todo = f"What is measured on {s} is too good. Keep pictures of one thing in one split."
         yield Finding("alike-leak", SHOULD, n, sentence, todo, [g for g in crossing if set(g) & set(held)])
     rest = [g for g in groups if len(set(labels[g])) == 1 and len(set(split[g])) == 1]

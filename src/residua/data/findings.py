@@ -149,7 +149,8 @@ def unusable(seen: Seen) -> Iterator[Finding]:
         rows = sorted(seen.reasons, key=lambda i: (seen.reasons[i], i))
         sentence = f"{pictures(n, 'file')} of {len(of):,} cannot be used."
         yield Finding(
-            "unusable", SHOULD, n, sentence, "Training leaves out what cannot be used, and lists it. Replace it, or take it away.",
+            "unusable", SHOULD, n, sentence,
+            "Training leaves out what cannot be used, and lists it. Replace it, or take it away.",
             each(rows), seen.reasons,
         )  # fmt: skip
     others = [(s.path, s.reason) for s in of.skipped if not s.reason.startswith("two labels")]
@@ -157,12 +158,14 @@ def unusable(seen: Seen) -> Iterator[Finding]:
         sentence = f"{len(others):,} {'file or row is' if len(others) == 1 else 'files or rows are'} not used."
         yield Finding("not-used", NOTE, len(others), sentence, "", files=others[:NAMED])
     if of.litter:
-        sentence = f"{len(of.litter):,} hidden {'file or folder is' if len(of.litter) == 1 else 'files or folders are'} passed over."
+        what = "file or folder is" if len(of.litter) == 1 else "files or folders are"
+        sentence = f"{len(of.litter):,} hidden {what} passed over."
         files = [(name, "hidden, or left by a computer") for name in of.litter[:NAMED]]
         yield Finding("hidden", NOTE, len(of.litter), sentence, "", files=files)
     blank = seen.where(seen.looks["blank"])
     if len(blank):
-        sentence = f"{pictures(len(blank))} {'ends' if len(blank) == 1 else 'end'} in one flat colour, as a file does of which the rest was lost."
+        end = "ends" if len(blank) == 1 else "end"
+        sentence = f"{pictures(len(blank))} {end} in one flat colour, as a file does of which the rest was lost."
         yield Finding(
             "blank",
             SHOULD,

@@ -172,7 +172,7 @@ def facts(image: Image.Image, into: Looks) -> None:
 
 
 def ends_blank(pixels: Pixels) -> bool:
-    """Whether the lowest eighth or more is exactly one middling colour, under an edge: so a decoder fills what is lost."""
+    """Whether the lowest eighth or more is one middling colour, under an edge: so decoders fill what is lost."""
     colour = pixels[-1, 0].astype(np.int16)
     if min(pixels.shape[:2]) < 64 or colour.min() < 16 or colour.max() > 239:
         return False

@@ -94,7 +94,7 @@ class Seen:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """A data set of the same name, sizes and classes with a stand-in for its pictures: for what is decided by them."""
+        """A data set of the same name, sizes and classes with a stand-in for its pictures: what decisions go by."""
         import torch
 
         rows = np.flatnonzero(self.good)

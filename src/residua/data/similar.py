@@ -21,9 +21,11 @@ Flags = npt.NDArray[np.bool_]
 HASHED_PX, TILE_PX = 32, 8
 
 #: Two pictures may be the same if at most this many of 64 bits differ. Of 396 photos of ants and bees, distinct ones
-#: differ in 14 bits or more; halved, quartered, saved at quality 20, brightened, or cut by 2 % at each side, in 12 at most.
+#: differ in 14 bits or more; halved, quartered, saved at quality 20, brightened, or cut by 2 % at each side, in 12 at
+#: most.
 BITS = 11
-#: ... and are, if the lightness of their tiny copies correlates this much and their colours differ no more than this (of 255).
+#: ... and are, if the lightness of their tiny copies correlates this much and their colours differ no more than this
+#: (of 255).
 CORRELATION, COLOUR = 0.9, 16.0
 
 #: A picture whose lightness varies less than this (of 255) is flat: there is nothing in it to compare.
@@ -164,7 +166,7 @@ def expanded(low: Indices, count: Indices) -> Iterator[tuple[Indices, Indices]]:
 
 
 def look_alike(found: Prints, pairs: Indices) -> Flags:
-    """Which pairs (P, 2) look the same by their tiny copies: lightness correlates, and colours agree where both have any."""
+    """Which pairs (P, 2) look alike by their tiny copies: lightness correlates, colours agree where both have any."""
     out = np.zeros(len(pairs), np.bool_)
     for first in range(0, len(pairs), 2**14):
         i, j = pairs[first : first + 2**14].T
@@ -179,7 +181,7 @@ def look_alike(found: Prints, pairs: Indices) -> Flags:
 
 
 def joined(n: int, pairs: Indices) -> list[Indices]:
-    """The groups of n things that pairs (P, 2) join, directly or by way of others; positions sorted, the first first."""
+    """The groups of n things that pairs (P, 2) join, directly or by way of others; sorted, the first first."""
     label = np.arange(n)
     while True:
         low = np.minimum(label[pairs[:, 0]], label[pairs[:, 1]])

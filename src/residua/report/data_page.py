@@ -1,6 +1,6 @@
-"""data_check.html: what a data set is like and what is wrong with it, for a person to look at; and its part of a report.
+"""data_check.html: what a data set is like and what is wrong with it, for a person to look at; its part of a report.
 
-Both are made of a document (``data.check.Check.to_json``, or a run's data_check.json) and of pictures that are asked for.
+Both are made of a document (``data.check.Check.to_json``, or a run's data_check.json) and of pictures asked for.
 """
 
 import base64
@@ -139,7 +139,7 @@ def finding(found: Mapping[str, Any], document: Mapping[str, Any], thumbs: Thumb
     for group in found["examples"]:
         shown = []
         for p in group:
-            item = {k: say.label(p[k]) for k in ("path", "label", "split", "remark")}
+            item: dict[str, Any] = {k: say.label(p[k]) for k in ("path", "label", "split", "remark")}
             item["thumb"] = None if listed else thumbs.of(p["path"])
             item["frame"] = frame(item["thumb"]["full"], view) if found["kind"] == "crop" and item["thumb"] else None
             shown.append(item)
@@ -174,7 +174,7 @@ def _splits(document: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def classes(document: Mapping[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """One row a class: pictures in each split with the length of a bar, and what a crop hides; how many are not shown."""
+    """One row a class: pictures in each split with the length of a bar, what a crop hides; how many are not shown."""
     per = _splits(document)
     names = list(dict.fromkeys(c for counts in per.values() for c in counts))
     hidden = _mapping(_mapping(document.get("hidden_by_crop")).get("classes"))
@@ -266,7 +266,8 @@ def scatter(document: Mapping[str, Any]) -> dict[str, Any] | None:
     shown = side if side and low < log2(side) < high else None
     return {
         "width": WIDTH, "height": HEIGHT, "left": LEFT, "bottom": HEIGHT - BOTTOM, "top": TOP, "right": WIDTH - RIGHT,
-        "discs": sorted(discs, key=lambda d: -d[2]), "x_ticks": [(x(t), t) for t in ticks], "y_ticks": [(y(t), t) for t in ticks],
+        "discs": sorted(discs, key=lambda d: -d[2]), "x_ticks": [(x(t), t) for t in ticks],
+        "y_ticks": [(y(t), t) for t in ticks],
         "square": (x(2**low), y(2**low), x(2**high), y(2**high)),
         "net": None if shown is None else {"x": x(shown), "y": y(shown), "side": shown},
     }  # fmt: skip
