@@ -1,7 +1,7 @@
 """compare.html: several runs side by side, from their folders: figures, options that differ, paired tests, curves."""
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -141,7 +141,7 @@ def _row(run: Compared) -> dict[str, Any]:
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The table of the page: one row a figure, one cell a run, the best marked where all have it."""
-    kinds = (
+    kinds: tuple[tuple[str, str, Callable[[Any], str], Callable[[list[float]], float] | None], ...] = (
         ("test error", "top1_error", say.percent, min),
         ("validation error of the weights kept", "val_error", say.percent, min),
         ("macro F1", "macro_f1", lambda v: f"{v:.3f}", max),

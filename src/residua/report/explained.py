@@ -6,7 +6,7 @@ from typing import Any
 from residua.report import say, units
 from residua.report.depths import Unit, climb, contributions, ratios
 from residua.report.files import RunFiles
-from residua.report.pictures import picture
+from residua.report.pictures import Picture, picture
 
 #: Images that are explained on the page, at most, and the bytes above which their pictures are drawn smaller.
 ITEMS, KEEP_BYTES, SIDE_PX = 12, 12_000, 320
@@ -33,7 +33,6 @@ def explained(files: RunFiles) -> dict[str, Any] | None:
 
 
 def _item(files: RunFiles, item: dict[str, Any]) -> dict[str, Any]:
-    look = {"keep_bytes": KEEP_BYTES, "side_px": SIDE_PX}
     adds, bare = _units(item.get("units"), "contribution"), say.number(item.get("bare"))
     steps = _units(item.get("units"), "added")
     words = {k: say.label(item.get(k, say.UNKNOWN)) for k in ("name", "truth", "prediction")}
@@ -41,13 +40,18 @@ def _item(files: RunFiles, item: dict[str, Any]) -> dict[str, Any]:
         **words,
         "right": words["truth"] == words["prediction"],
         "probability": say.number(item.get("probability")),
-        "overlay": picture(files.folder, str(item.get("file", "")), **look),
-        "photo": picture(files.folder, str(item.get("picture", "")), **look),
+        "overlay": _look(files, item.get("file")),
+        "photo": _look(files, item.get("picture")),
         "adds": contributions(adds, width=NARROW) if adds else None,
         "climb": climb(steps, bare, width=NARROW) if steps and bare is not None else None,
         "adds_said": _most(adds),
         "climb_said": _climbed(steps, bare),
     }
+
+
+def _look(files: RunFiles, name: Any) -> Picture | None:
+    """A picture of the run folder, small enough for the page."""
+    return picture(files.folder, str(name or ""), keep_bytes=KEEP_BYTES, side_px=SIDE_PX)
 
 
 def _units(rows: Any, key: str) -> list[Unit]:

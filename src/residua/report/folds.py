@@ -1,7 +1,7 @@
 """report.html of a cross-validation: mean and spread over the folds, every fold, and all answers out of fold pooled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from residua.report.rendering import rendered
 from residua.report.scores import pair
 
 #: The figures of a fold that have a column, in this order, and how each is written.
-FIGURES = {
+FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "top1_error": ("test error", say.percent),
     "macro_f1": ("macro F1", lambda v: f"{v:.3f}"),
     "balanced_accuracy": ("balanced accuracy", say.percent),
@@ -68,7 +68,7 @@ def content(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     mean, std = _mapping(found.get("mean")), _mapping(found.get("std"))
     return {
         "run": folder.resolve().name,
-        "k": len(rows) or found.get("k"),
+        "k": len(rows) or say.count(found.get("k")),
         "data": say.label(found.get("data") or ""),
         "pooled": _figure(pooled),
         "spread": {w: (_write(w, mean.get(w)), _write(w, std.get(w))) for w in words if w in mean},

@@ -31,7 +31,7 @@ class Score:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Where a picture of it begins and ends: the best value is one end, a round one beyond the interval the other."""
+        """Where its picture begins and ends: one end is the best value, the other a round one beyond the interval."""
         good = self.word in GOOD
         ends = [v for v in (self.value, self.low, self.high) if v is not None]
         far = max(1 - v if good else v for v in ends)
