@@ -11,6 +11,9 @@ from PIL import Image
 
 from acceptance import Acceptance
 from cli.conftest import Residua
+from residua.data.sources import open_data
+from residua.data.view import view_for
+from residua.job.record import data_check
 
 FILES = {"data_check.html", "data_check.csv", "data_check.json"}
 
@@ -75,7 +78,9 @@ def test_hostile_labels_are_text_in_terminal_and_table(residua: Residua, tmp_pat
             rows.writerow([f"{i}.png", ("<script>alert(1)</script>", "new\nline", "=cmd()")[i % 3]])
     ran = residua("check", tmp_path / "labels.csv", "--out", "found")
     assert ran.code == 0 and "<script>alert(1)</script>" in ran.out and r"new\nline" in ran.out
-    assert "=cmd()" not in [c for line in Path("found/data_check.csv").read_text().splitlines() for c in line.split(",")]
+    assert "=cmd()" not in [
+        c for line in Path("found/data_check.csv").read_text().splitlines() for c in line.split(",")
+    ]
 
 
 def test_one_class_and_nothing_at_all_end_with_3(residua: Residua, photos: Path, tmp_path: Path):
@@ -100,11 +105,24 @@ def test_no_folder_is_overwritten_and_none_is_made_within_the_data(
     assert (photos.parent / "checks" / "photos-1" / "data_check.html").is_file()
 
 
-def test_training_writes_the_quick_part_with_what_it_left_out(residua: Residua, photos: Path):
+def test_training_tells_the_same_of_sizes_and_of_what_it_left_out(residua: Residua, photos: Path):
+    dataset = open_data(str(photos))
+    told = data_check(dataset, view_for(dataset))
+    looked = residua("check", photos, "--json").json
+    assert [s["path"] for s in told["skipped"]] == ["dark/notes.jpg"] and told["skipped"] == looked["skipped"]
+    for key in ("sizes", "hidden_by_crop", "imbalance", "channels", "side_px"):
+        assert told[key] == looked[key], key
+
+
+def test_training_writes_that_into_its_run_folder(trained: Path):
+    told = json.loads((trained / "data_check.json").read_text(encoding="utf-8"))
+    assert told["skipped"] == [] and told["sizes"]["width"] == {"min": 8, "median": 8, "max": 8}
+    assert set(told["hidden_by_crop"]["classes"]) == set(told["classes"]) and told["imbalance"]["ratio"] >= 1
+
+
+@pytest.mark.slow
+def test_training_on_a_folder_lists_what_it_left_out(residua: Residua, photos: Path):
     assert residua("train", photos, "--arch", "cifar_resnet8", "--epochs", "1", "--out", "run").code == 0
     told = json.loads(Path("run/data_check.json").read_text(encoding="utf-8"))
     assert [s["path"] for s in told["skipped"]] == ["dark/notes.jpg"] and told["skipped"][0]["reason"]
     assert sum(n for split in told["splits"].values() for n in split.values()) == 20
-    assert told["sizes"]["width"] == {"min": 13, "median": 13, "max": 13} and told["sizes"]["height"]["max"] == 20
-    assert set(told["hidden_by_crop"]["classes"]) == {"bright", "dark"}
-    assert told["imbalance"]["ratio"] == 1
