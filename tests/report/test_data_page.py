@@ -1,4 +1,4 @@
-"""Laws of the page of a check: it stands alone, names are text in it, problems are shown; and of its part of a report."""
+"""Laws of the page of a check: it stands alone, names are text in it, problems are shown; its part of a report."""
 
 import base64
 import io
