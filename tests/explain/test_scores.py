@@ -1,119 +1,182 @@
-"""Scores know a good map from a bad one where the answer is known, and maps forget what the net forgets."""
+"""Scores of maps, by nets whose answer is known; and maps of nets that forgot."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from explain.conftest import CPU, images, net_of
+from explain.conftest import CLASSICS, CPU, images, images_for, net_of
 from residua.explain.maps import stage_maps
-from residua.explain.scores import Judge, area, blurred, likeness, random_maps, randomised, rank_correlation, ranked
+from residua.explain.scores import (
+    GRID,
+    PARTS,
+    Judge,
+    area,
+    blurred,
+    likeness,
+    random_maps,
+    randomised,
+    rank_correlation,
+    ranked,
+)
+from residua.nn.resnet import units
 
-SIDE = 28
+S = 28
 
 
-class Corner(nn.Module):
-    """A net whose answer is known: class 1 by as much as the upper left corner is bright, nothing else."""
+class Spot(nn.Module):
+    """A net that sees only a place: class 1 is as probable as the mean of the square there, in [0, 1], is bright."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: int, left: int, side: int) -> None:
         super().__init__()
+        self.place = slice(top, top + side), slice(left, left + side)
         self.stem, self.stages = nn.Identity(), nn.Sequential()
-        self.head = self._head
 
-    def _head(self, x: Tensor) -> Tensor:
-        bright = 8 * x[:, :, : SIDE // 4, : SIDE // 4].mean((1, 2, 3))
-        return torch.stack([torch.full_like(bright, 4), bright], 1)
-
-
-def corner(strength: float) -> Tensor:
-    heat = torch.full((SIDE, SIDE), 0.5)
-    heat[: SIDE // 4, : SIDE // 4] = strength
-    return heat
+    def head(self, x: Tensor) -> Tensor:
+        p = x[:, :, *self.place].mean((1, 2, 3)).clamp(1e-6, 1 - 1e-6)
+        return torch.stack([(1 - p).log(), p.log()], 1)
 
 
-def lit() -> Tensor:
-    image = torch.zeros(3, SIDE, SIDE)
-    image[:, : SIDE // 4, : SIDE // 4] = 1
-    return image
+def spot(top: int = 0, left: int = 0, side: int = 14) -> tuple[Judge, Tensor]:
+    """A judge, and the map of where it looks: the square is a quarter of the picture."""
+    heat = torch.zeros(S, S)
+    heat[top : top + side, left : left + side] = 1
+    return Judge(Spot(top, left, side), CPU), heat
 
 
-def test_the_map_that_knows_the_net_scores_best_and_its_opposite_worst():
-    judge = Judge(Corner(), CPU)
-    right = judge.scores(lit(), 1, corner(1.0))
-    wrong = judge.scores(lit(), 1, corner(0.0))
-    assert right.insertion > right.insertion_random > wrong.insertion
-    assert right.deletion < right.deletion_random < wrong.deletion
-    assert right.deletion < 0.1 and right.insertion > 0.9
+def test_deletion_of_the_right_place_first_is_the_area_under_a_line_that_falls_within_a_quarter():
+    judge, heat = spot()
+    _, deletion = judge.areas(torch.ones(1, S, S), 1, heat)
+    # 1 falls to 0 over the first quarter, in equal steps: a triangle of half a quarter.
+    assert deletion == pytest.approx(0.125, abs=1e-3)
 
 
-def test_scores_are_the_same_each_time_and_do_not_touch_the_net():
-    net = net_of("cifar_resnet8").train()
-    before = copy.deepcopy(net.state_dict())
-    first, again = (Judge(net, CPU).scores(images(1, 16, 16)[0], 2, torch.ones(16, 16), "a") for _ in range(2))
-    assert first == again
-    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items()) and net.training
+def test_deletion_of_the_right_place_last_is_the_area_under_a_line_that_falls_in_the_last_quarter():
+    judge, heat = spot()
+    assert judge.areas(torch.ones(1, S, S), 1, 1 - heat)[1] == pytest.approx(0.875, abs=1e-3)
 
 
-def test_pixels_come_in_the_order_of_the_map_and_equal_ones_by_chance():
-    heat = torch.rand(9, 9, generator=torch.Generator().manual_seed(2))
-    order = ranked(heat)
-    assert torch.equal(order.flatten().argsort(), heat.flatten().argsort(descending=True))
-    flat = torch.zeros(9, 9)
-    assert sorted(ranked(flat).flatten().tolist()) == sorted(order.flatten().tolist())
-    assert torch.equal(ranked(flat, "a"), ranked(flat, "a")) and not torch.equal(ranked(flat, "a"), ranked(flat, "b"))
+def test_insertion_rises_within_a_quarter_for_the_right_map_and_in_the_last_one_for_the_wrong():
+    judge, heat = spot(7, 7)
+    board = torch.where((torch.arange(S)[:, None] + torch.arange(S)) % 2 == 0, 1.0, -1.0)[None]
+    # The blurred board is 0 everywhere, of which the net is sure that it is class 0: p = 1e-6. As pixels come in any
+    # order, their mean in the square stays near 0, so a bright square says what comes when.
+    image = torch.zeros(1, S, S)
+    image[:, 7:21, 7:21] = 1
+    start = float(blurred(image)[:, 7:21, 7:21].mean())
+    assert judge.areas(image, 1, heat)[0] == pytest.approx(1 - (1 - start) / 8, abs=2e-3)
+    assert judge.areas(image, 1, 1 - heat)[0] == pytest.approx(start + (1 - start) / 8, abs=2e-3)
+    assert judge.areas(board, 1, heat)[0] < 0.2
+
+
+def test_the_right_map_beats_random_ones_and_the_wrong_one_does_not():
+    judge, heat = spot(7, 7)
+    image = torch.ones(1, S, S)
+    good, bad = judge.scores(image, 1, heat, "a"), judge.scores(image, 1, 1 - heat, "a")
+    assert good.deletion < good.deletion_random - 0.1 and bad.deletion > bad.deletion_random + 0.1
+    assert (good.insertion_random, good.deletion_random) == (bad.insertion_random, bad.deletion_random)
+    assert judge.scores(image, 1, heat, "a") == good and judge.scores(image, 1, heat, "b") != good
+
+
+def test_a_temperature_makes_the_curve_flatter():
+    net, heat = spot()[0].net, spot()[1]
+    one, hot = (Judge(net, CPU, t).areas(torch.ones(1, S, S), 1, heat)[1] for t in (None, 10.0))
+    assert one < hot
+
+
+def test_ranks_are_the_share_of_pixels_that_are_stronger_and_ties_are_in_random_order():
+    assert ranked(torch.tensor([[0.1, 0.9], [0.5, 0.2]])).tolist() == [[0.75, 0.0], [0.25, 0.5]]
+    same = ranked(torch.zeros(20, 20), "x")
+    assert sorted(same.flatten().tolist()) == [i / 400 for i in range(400)]
+    assert torch.equal(same, ranked(torch.zeros(20, 20), "x")) and not torch.equal(
+        same, ranked(torch.zeros(20, 20), "y")
+    )
+    assert abs(np.corrcoef(same.flatten(), np.arange(400))[0, 1]) < 0.2
 
 
 def test_the_area_is_by_trapezoids():
-    assert area(torch.tensor([0.0, 1.0])) == 0.5
-    assert area(torch.ones(29)) == pytest.approx(1) and area(torch.linspace(0, 1, 29)) == pytest.approx(0.5)
+    assert area(torch.ones(PARTS + 1)) == 1 and area(torch.linspace(0, 1, PARTS + 1)) == pytest.approx(0.5)
+    assert area(torch.tensor([0.0, 1.0, 0.0])) == 0.5
 
 
-@pytest.mark.parametrize("side", [1, 2, 8, 33, 224])
-def test_blurring_keeps_the_mean_colour_and_takes_the_detail(side):
-    assert torch.allclose(blurred(torch.full((3, side, side), 0.7)), torch.full((3, side, side), 0.7), atol=1e-5)
-    noise = torch.randn(3, side, side, generator=torch.Generator().manual_seed(0))
-    assert side < 3 or blurred(noise).std() < 0.8 * noise.std()
+def test_random_maps_are_smooth_and_different():
+    a, b = random_maps(S, 2, "x")
+    assert a.shape == (S, S) and not torch.equal(a, b) and a.min() >= 0 and a.max() <= 1
+    assert a.diff(dim=0).abs().max() < 2 * GRID / S
+    assert torch.equal(a, next(iter(random_maps(S, 1, "x"))))
 
 
-def test_random_maps_are_smooth_and_each_another():
-    a, b = random_maps(40, 2, "x")
-    assert a.shape == (40, 40) and not torch.equal(a, b) and (a[1:] - a[:-1]).abs().max() < 0.3
+@pytest.mark.parametrize("side", [1, 2, 5, 28])
+def test_blurring_keeps_plain_areas_and_the_mean(side):
+    plain = torch.full((3, side, side), 0.7)
+    assert torch.allclose(blurred(plain), plain, atol=1e-6)
+    if side > 5:
+        noisy = torch.randn(3, side, side)
+        soft = blurred(noisy)
+        assert soft.std() < 0.7 * noisy.std()
+        assert torch.allclose(soft.mean((1, 2)), noisy.mean((1, 2)), atol=0.1)
 
 
-def test_rank_correlation_is_scipys():
-    made = torch.Generator().manual_seed(1)
-    for _ in range(3):
-        a, b = torch.randint(0, 5, (2, 6, 7), generator=made).float()
-        assert rank_correlation(a, b) == pytest.approx(spearmanr(a.flatten(), b.flatten()).statistic, abs=1e-12)
-    assert rank_correlation(a, torch.zeros(6, 7)) == 0
+# -- without training -----------------------------------------------------------------------------------------------
 
 
-def test_the_net_is_randomised_from_the_top_down_and_itself_stays():
-    net = net_of("cifar_resnet8")
-    before = copy.deepcopy(net.state_dict())
-    names, changed = [], []
-    for name, made in randomised(net):
-        names.append(name)
-        now = made.state_dict()
-        changed.append({k.rsplit(".", 1)[0].split(".branch")[0] for k in before if not torch.equal(before[k], now[k])})
-    assert names == ["head", "stages.2", "stages.1", "stages.0", "stem"]
-    assert all(a < b for a, b in zip(changed, changed[1:], strict=False))
-    assert all(k.startswith("head") for k in changed[0])
+@pytest.mark.parametrize("name", ["cifar_resnet14", "cifar_preact14_B", *CLASSICS])
+def test_parts_become_random_from_the_top_down_in_a_copy(name):
+    net = net_of(name)
+    before, names = copy.deepcopy(net.state_dict()), []
+    for part, other in randomised(net):
+        names.append(part)
+        changed = {k.split(".")[0] + ("." + k.split(".")[1] if k.startswith("stages") else "")
+                   for k, v in other.state_dict().items()
+                   if k.endswith("weight") and v.ndim > 1 and not torch.equal(v, before[k])}  # fmt: skip
+        assert changed == {n for n in names if n in {key_of(k) for k, v in before.items() if v.ndim > 1}}
+    assert names == ["head", *(f"stages.{i}" for i in reversed(range(len(net.stages)))), "stem"]
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
-def test_randomising_does_not_move_the_users_random_numbers():
-    net, state = net_of("cifar_resnet8"), torch.get_rng_state()
-    list(randomised(net))
-    assert torch.equal(torch.get_rng_state(), state)
+def key_of(path: str) -> str:
+    words = path.split(".")
+    return ".".join(words[:2]) if words[0] == "stages" else words[0]
 
 
-def test_a_map_changes_when_the_weights_do():
-    net, x, y = net_of("cifar_resnet14"), images(8, 32, 32), torch.arange(8) % 4
-    found = likeness(net, lambda n: stage_maps(n, x, y, CPU, method="grad-cam", stage=1))
-    assert list(found) == ["head", "stages.2", "stages.1", "stages.0", "stem"]
-    assert abs(found["stem"]) < 0.5 and max(map(abs, found.values())) < 0.95
-    same = likeness(net, lambda n: x[:, 0])
-    assert all(v == pytest.approx(1) for v in same.values()), "a map that only shows the picture stays as it was"
+def test_randomising_leaves_the_users_random_numbers_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    for _ in randomised(net_of_seed(5)):
+        pass
+    assert torch.equal(torch.rand(3), expected)
+
+
+def net_of_seed(seed: int) -> nn.Module:
+    net = net_of("cifar_resnet8")
+    torch.manual_seed(seed)
+    return net
+
+
+def test_a_map_that_shows_the_net_changes_with_its_weights_and_one_that_shows_the_picture_does_not():
+    net, x, targets = net_of("cifar_resnet14"), images(3, 21, 23), torch.tensor([2, 0, 3])
+    of_the_net = likeness(net, lambda n: stage_maps(n, x, targets, CPU, method="layer-cam", stage=1))
+    of_the_picture = likeness(net, lambda n: x.abs().sum(1))
+    assert list(of_the_net) == ["head", "stages.2", "stages.1", "stages.0", "stem"]
+    assert of_the_net["stem"] < 0.6
+    assert all(rho == pytest.approx(1) for rho in of_the_picture.values())
+
+
+def test_a_map_without_contrast_is_like_none():
+    net, x = net_of("cifar_resnet8"), images(2)
+    assert set(likeness(net, lambda n: torch.zeros(2, 4, 4)).values()) == {0.0}
+    assert set(likeness(net, lambda n: torch.full((2, 4, 4), float("nan"))).values()) == {0.0}
+    assert images_for("alexnet", 1).shape == (1, 3, 67, 63) and len(units(net)) == 3 and x.shape[0] == 2
+
+
+def test_rank_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        a, b = rng.integers(0, 6, (7, 5)), rng.integers(0, 6, (7, 5))
+        expected = spearmanr(a.ravel(), b.ravel()).statistic
+        found = rank_correlation(torch.from_numpy(a).float(), torch.from_numpy(b).float())
+        assert found == pytest.approx(expected, abs=1e-9)
