@@ -63,18 +63,19 @@ def test_an_explanation_says_what_predict_says(residua, trained, photos, tmp_pat
         assert item["probabilities"] == pytest.approx(one["probabilities"], abs=1e-5)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_overlays_are_upright(residua, trained, tmp_path, orientation):
-    file, out = tmp_path / "p.jpg", tmp_path / "why"
-    Image.fromarray(picture(30, 40)).save(file, exif=oriented(orientation), quality=95)
-    upright = decode(str(file), "RGB")
-    assert residua("explain", trained, file, "--out", out).code == 0
-    with Image.open(out / "p.png") as overlay:
-        assert overlay.size == (upright.shape[2], upright.shape[1])
-        assert not overlay.getexif()
-        light = np.asarray(overlay.convert("L"), np.float32)
-    photo = np.asarray(Image.fromarray(upright.permute(1, 2, 0).numpy()).convert("L"), np.float32)
-    assert np.corrcoef(light.ravel(), photo.ravel())[0, 1] > 0.3
+def test_overlays_are_upright(residua, trained, tmp_path):
+    files, out = [tmp_path / f"{orientation}.jpg" for orientation in range(1, 9)], tmp_path / "why"
+    for orientation, file in enumerate(files, 1):
+        Image.fromarray(picture(30, 40)).save(file, exif=oriented(orientation), quality=95)
+    assert residua("explain", trained, *files, "--out", out).code == 0
+    for file in files:
+        upright = decode(str(file), "RGB")
+        with Image.open(out / f"{file.stem}.png") as overlay:
+            assert overlay.size == (upright.shape[2], upright.shape[1])
+            assert not overlay.getexif()
+            light = np.asarray(overlay.convert("L"), np.float32)
+        photo = np.asarray(Image.fromarray(upright.permute(1, 2, 0).numpy()).convert("L"), np.float32)
+        assert np.corrcoef(light.ravel(), photo.ravel())[0, 1] > 0.3
 
 
 def test_everything_that_may_go_wrong_is_explained_or_named(residua, trained, acceptance, tmp_path):
@@ -158,12 +159,12 @@ def test_without_captum_one_line_says_how_to_get_it(residua, trained, photos, tm
     assert ran.code == 2 and "pip install 'residua[explain]'" in ran.line
 
 
-@pytest.mark.parametrize("method", ["grad-cam++", "occlusion", "integrated-gradients"])
-def test_the_other_methods_work_too(residua, trained, photos, tmp_path, method):
+@pytest.mark.parametrize("method", ["occlusion", "integrated-gradients"])
+def test_methods_on_pixels_have_no_stage(residua, trained, photos, tmp_path, method):
     ran = residua(
         "explain", trained, photos / "bright" / "0.png", "--method", method, "--json", "--out", tmp_path / "w"
     )
-    assert ran.code == 0 and ran.json["stage"] == (None if "+" not in method else "stages.2")
+    assert ran.code == 0 and ran.json["stage"] is None
 
 
 def test_the_terminal_says_answer_depth_and_files(residua, trained, photos, tmp_path):
