@@ -8,7 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from explain.conftest import CLASSICS, CPU, images, images_for, net_of
+from explain.conftest import CLASSICS, CPU, images, net_of
 from residua.explain.maps import stage_maps
 from residua.explain.scores import (
     GRID,
@@ -22,7 +22,6 @@ from residua.explain.scores import (
     rank_correlation,
     ranked,
 )
-from residua.nn.resnet import units
 
 S = 28
 
@@ -61,15 +60,11 @@ def test_deletion_of_the_right_place_last_is_the_area_under_a_line_that_falls_in
 
 def test_insertion_rises_within_a_quarter_for_the_right_map_and_in_the_last_one_for_the_wrong():
     judge, heat = spot(7, 7)
-    board = torch.where((torch.arange(S)[:, None] + torch.arange(S)) % 2 == 0, 1.0, -1.0)[None]
-    # The blurred board is 0 everywhere, of which the net is sure that it is class 0: p = 1e-6. As pixels come in any
-    # order, their mean in the square stays near 0, so a bright square says what comes when.
     image = torch.zeros(1, S, S)
     image[:, 7:21, 7:21] = 1
     start = float(blurred(image)[:, 7:21, 7:21].mean())
     assert judge.areas(image, 1, heat)[0] == pytest.approx(1 - (1 - start) / 8, abs=2e-3)
     assert judge.areas(image, 1, 1 - heat)[0] == pytest.approx(start + (1 - start) / 8, abs=2e-3)
-    assert judge.areas(board, 1, heat)[0] < 0.2
 
 
 def test_the_right_map_beats_random_ones_and_the_wrong_one_does_not():
@@ -87,10 +82,10 @@ def test_a_temperature_makes_the_curve_flatter():
     assert one < hot
 
 
-def test_ranks_are_the_share_of_pixels_that_are_stronger_and_ties_are_in_random_order():
-    assert ranked(torch.tensor([[0.1, 0.9], [0.5, 0.2]])).tolist() == [[0.75, 0.0], [0.25, 0.5]]
+def test_the_strongest_pixel_comes_first_and_equal_ones_in_random_order():
+    assert ranked(torch.tensor([[0.1, 0.9], [0.5, 0.2]])).tolist() == [[0.875, 0.125], [0.375, 0.625]]
     same = ranked(torch.zeros(20, 20), "x")
-    assert sorted(same.flatten().tolist()) == [i / 400 for i in range(400)]
+    assert sorted(same.flatten().tolist()) == [(i + 0.5) / 400 for i in range(400)]
     assert torch.equal(same, ranked(torch.zeros(20, 20), "x")) and not torch.equal(
         same, ranked(torch.zeros(20, 20), "y")
     )
@@ -143,18 +138,12 @@ def key_of(path: str) -> str:
 
 
 def test_randomising_leaves_the_users_random_numbers_alone():
+    net = net_of("cifar_resnet8")
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    for _ in randomised(net_of_seed(5)):
-        pass
+    assert len(list(randomised(net))) == 5
     assert torch.equal(torch.rand(3), expected)
-
-
-def net_of_seed(seed: int) -> nn.Module:
-    net = net_of("cifar_resnet8")
-    torch.manual_seed(seed)
-    return net
 
 
 def test_a_map_that_shows_the_net_changes_with_its_weights_and_one_that_shows_the_picture_does_not():
@@ -167,10 +156,9 @@ def test_a_map_that_shows_the_net_changes_with_its_weights_and_one_that_shows_th
 
 
 def test_a_map_without_contrast_is_like_none():
-    net, x = net_of("cifar_resnet8"), images(2)
+    net = net_of("cifar_resnet8")
     assert set(likeness(net, lambda n: torch.zeros(2, 4, 4)).values()) == {0.0}
-    assert set(likeness(net, lambda n: torch.full((2, 4, 4), float("nan"))).values()) == {0.0}
-    assert images_for("alexnet", 1).shape == (1, 3, 67, 63) and len(units(net)) == 3 and x.shape[0] == 2
+    assert set(likeness(net, lambda n: torch.full((2, 4, 4), 0.0 if n is net else float("nan"))).values()) == {0.0}
 
 
 def test_rank_correlation_is_scipys():
