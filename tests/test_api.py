@@ -69,3 +69,29 @@ def test_a_wrong_recipe_word_fails_before_torch_is_imported():
         "except residua.UsageError: sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_explanations_say_what_predict_says_and_where_the_net_looked(result, tmp_path):
+    import numpy as np
+
+    from residua.explain import Unread
+
+    model = residua.load(result.run)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7), dtype=np.uint8)
+    (tmp_path / "bad.png").write_text("no picture")
+    first, bad, second = residua.explanations(model, [pixels[0], tmp_path / "bad.png", pixels[1]])
+    assert isinstance(bad, Unread) and bad.name.endswith("bad.png") and "not an image" in bad.reason
+    for found, said in zip((first, second), model.predict(list(pixels)), strict=True):
+        assert found.label == said.label and found.probabilities == pytest.approx(said.probabilities, abs=1e-5)
+        assert found.overlay().size == (7, 9)
+        whole = found.logit - found.depth.bare_logit
+        assert sum(u.contribution for u in found.depth.units) == pytest.approx(whole, abs=0.02 * max(1, abs(whole)))
+    (asked,) = residua.explanations(model, pixels[0], target="7", method="layer-cam", stage=0)
+    assert asked.target == "7"
+    for words, said in (
+        ({"method": "cam"}, "unknown method"),
+        ({"target": "10"}, "unknown class"),
+        ({"stage": 9}, "9"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            residua.explanations(model, pixels[0], **words)

@@ -99,6 +99,39 @@ def test_a_run_folder_holds_what_the_readme_says(whole):
     }  # fmt: skip
 
 
+def test_a_run_folder_explains_some_of_its_best_and_worst_answers(whole):
+    folder, _ = whole
+    found = json.loads((folder / "explanations.json").read_text())
+    assert found.keys() == {"method", "stage", "target", "items", "why_not", "notes"}
+    assert (found["method"], found["stage"], found["why_not"]) == ("grad-cam", "stages.2", None)
+    assert 1 <= len(found["items"]) <= 8 and found["items"][0]["kind"] == "worst"
+    for item in found["items"]:
+        assert size(folder / item["file"]) == size(folder / item["picture"]) == (128, 128)
+        assert [u["unit"] for u in item["units"]] == ["stages.0.0", "stages.1.0", "stages.2.0"]
+        whole_ = item["logit"] - item["bare_logit"]
+        assert sum(u["contribution"] for u in item["units"]) == pytest.approx(whole_, abs=0.02 * max(1, abs(whole_)))
+        assert item["units"][-1]["added"] == pytest.approx(item["probability"], abs=1e-4)
+    drawn = {f"explanations/{p.name}" for p in (folder / "explanations").iterdir()}
+    assert drawn == {i[k] for i in found["items"] for k in ("file", "picture")}
+
+
+def test_a_run_folder_says_what_each_unit_does_to_its_input(whole):
+    found = json.loads((whole[0] / "strengths.json").read_text())
+    assert found["images"] == 64 and [u["unit"] for u in found["units"]] == ["stages.0.0", "stages.1.0", "stages.2.0"]
+    assert all(u["ratio"] > 0 and -1 <= u["cosine"] <= 1 for u in found["units"])
+
+
+def test_a_training_does_not_fail_for_want_of_an_explanation(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such place")
+
+    monkeypatch.setattr("residua.explain.Explainer.explain", broken)
+    with pytest.warns(UserWarning, match="explanations could not be made: RuntimeError: no such place"):
+        events = finished(options(tmp_path, recipe=recipe("quick", ["epochs=1", "batch_size=16", "lr=0.02"])))
+    assert isinstance(events[-1], Finished) and (tmp_path / "run" / "evaluation.json").is_file()
+    assert "no such place" in (tmp_path / "run" / "decisions.json").read_text()
+
+
 def test_the_files_agree_with_the_events(whole):
     folder, events = whole
     tested = next(e.evaluation for e in events if isinstance(e, job.Tested))

@@ -1,9 +1,12 @@
 """Nets of every family with lively norms, and images of odd sizes."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from residua.data.view import View
 from residua.engine import Engine
 from residua.nn.resnet import Net
 from residua.nn.zoo import build
@@ -23,6 +26,21 @@ def narrow_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("residua.nn.classics.HIDDEN", 16)
 
 
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Images this small are slower by two threads, by far on a machine that has other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def view_of(side: int = 16, **words: object) -> View:
+    """A view of colours as they are: 0 to 1."""
+    known = {"fit": "crop", "resize_px": side, "mode": "RGB", "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    return View(side_px=side, **known | words)
+
+
 def net_of(name: str, classes: int = 4) -> Net:
     torch.manual_seed(1)
     net = build(name, classes=classes).eval()
@@ -34,7 +52,7 @@ def net_of(name: str, classes: int = 4) -> Net:
     return net
 
 
-def images(n: int = 3, height: int = 17, width: int = 19) -> Tensor:
+def images(n: int = 3, height: int = 11, width: int = 13) -> Tensor:
     return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(3))
 
 

@@ -37,10 +37,9 @@ def test_contributions_sum_up_to_the_logit_of_all_units_less_that_of_none(name):
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet14", "cifar_preact14_B"])
-def test_contributions_are_captums_integrated_gradients_of_the_branches_factors(name, monkeypatch):
+def test_contributions_are_captums_integrated_gradients_of_the_branches_factors(name):
     net, x = net_of(name), images()
-    monkeypatch.setattr("residua.explain.units.MOST", 0)
-    found = contributions(net, x, TARGETS, CPU)
+    found = contributions(net, x, TARGETS, CPU, most=16)
     n, u = int(found.points[0]), len(units(net))
 
     def logits(factors: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from residua.cli.terminal import cell, one_line, results
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -16,13 +17,14 @@ WORD = 12
 
 def show(item: Mapping[str, Any]) -> None:
     """One picture."""
+    from rich.padding import Padding
     from rich.text import Text
 
     from residua.cli.results import bar_of
     from residua.report.explained_sheet import verdict
 
     console = results()
-    console.print(cell(item["name"], "bold"))
+    _whole(console, cell(_end(item["name"], console), "bold"))
     best = item["probabilities"][0]
     line = Text.assemble(
         "  ", cell(item["prediction"], "bold"), f"  {100 * best:.1f} % ", (f"{bar_of(best, 10):10}", "green")
@@ -31,13 +33,13 @@ def show(item: Mapping[str, Any]) -> None:
     line.append("  " + ", ".join(f"{one_line(c)} {100 * p:.1f} %" for c, p in pairs if p >= 0.0005), "dim")
     if item["target"] != item["prediction"]:
         line.append(f"  why {one_line(item['target'])} ({100 * item['target_probability']:.1f} %)?", "yellow")
-    console.print(line)
+    _whole(console, line)
     if item["nothing"]:
         console.print(cell("  nothing at this place speaks for the class: the map is empty", "yellow"))
     if item["units"]:
         for row in _depth(item):
             console.print(row)
-        console.print(cell(f"  {verdict(item)}".replace("\u00a0", " ")))
+        console.print(Padding(cell(verdict(item).replace("\u00a0", " ")), (0, 0, 0, 2), expand=False))
     if item["scores"]:
         s = item["scores"]
         console.print(cell(
@@ -45,6 +47,17 @@ def show(item: Mapping[str, Any]) -> None:
             f"deletion {s['deletion']:.3f} (random {s['deletion_random']:.3f})", "dim",
         ))  # fmt: skip
     console.print()
+
+
+def _whole(console: "Console", line: "Text") -> None:
+    """A line that stays one: cut where a terminal ends, and whole where a program reads it."""
+    console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=not console.is_terminal)
+
+
+def _end(name: str, console: "Console") -> str:
+    """The name, on a terminal without the beginning that it has no room for: the end tells pictures apart."""
+    name = one_line(name)
+    return name if not console.is_terminal or len(name) <= console.width else f"…{name[1 - console.width :]}"
 
 
 def _depth(item: Mapping[str, Any]) -> "list[Text]":
@@ -65,7 +78,7 @@ def _bars(word: str, units: Sequence[Mapping[str, Any]], fractions: Sequence[flo
     from rich.text import Text
 
     wide = 2 if len(units) <= 32 else 1
-    line, places = Text(f"  {word:<{WORD}}", "dim"), iter(fractions)
+    line, places = Text.assemble((f"  {word:<{WORD}}", "dim")), iter(fractions)
     for _, stage in groupby(units, key=lambda u: int(u["stage"])):
         for _unit in stage:
             fraction = next(places)

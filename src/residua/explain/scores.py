@@ -76,11 +76,14 @@ class Judge:
 
 
 def ranked(heat: Tensor, name: str = "") -> Tensor:
-    """The share of pixels that are stronger than each pixel of a map (S, S), in [0, 1); equal ones in random order."""
+    """Each pixel's place in the order of a map (S, S), the strongest first; equal ones are in random order.
+
+    Of n pixels each has 1/n of the way from 0 to 1, and its place is the middle of that.
+    """
     flat = heat.flatten().double().numpy()
     order = np.lexsort((generator("ties", name).random(flat.size), -flat))
     place = np.empty(flat.size)
-    place[order] = np.arange(flat.size) / flat.size
+    place[order] = (np.arange(flat.size) + 0.5) / flat.size
     return torch.from_numpy(place).reshape(heat.shape)
 
 

@@ -103,8 +103,8 @@ class Course:
 # -- contributions --------------------------------------------------------------------------------------------------
 
 
-def contributions(net: Net, images: Tensor, targets: Tensor, engine: Engine) -> Shares:
-    """What each unit adds to the logit of each image's target. The net is left as found.
+def contributions(net: Net, images: Tensor, targets: Tensor, engine: Engine, *, most: int = MOST) -> Shares:
+    """What each unit adds to the logit of each image's target, by at most `most` points. The net is left as found.
 
     An image's numbers do not depend on the others'. Raises ValueError for a net that `why_not` says no to.
     """
@@ -116,7 +116,7 @@ def contributions(net: Net, images: Tensor, targets: Tensor, engine: Engine) -> 
         n = FEWEST
         share = _integral(net, gates, x, y, n)
         points = torch.full((len(x),), n)
-        while n < MOST:
+        while n < most:
             open_ = _missed(share, full, bare) > CLOSE * (full - bare).abs().clamp_min(1)
             if not bool(open_.any()):
                 break

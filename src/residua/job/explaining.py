@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 #: Images with the highest and with the lowest loss that are explained, and held-out images that units are measured on.
 WORST, BEST, MEASURED = 4, 4, 64
-#: Explaining takes at most this share of the training's time, or these seconds where that is less.
-SHARE, SECONDS = 0.05, 4.0
+#: Explaining takes at most this share of the training's time, or these seconds where the share is less; one image is
+#: always explained, by at most so many points.
+SHARE, SECONDS, POINTS = 0.04, 1.5, 64
 #: Bounds of an overlay's long side.
 LEAST_PX, MOST_PX = 128, 320
 
@@ -58,7 +59,7 @@ def _exact(net: nn.Module, engine: Engine) -> tuple[Net, Engine]:
 
 
 def _explainer(plan: Plan, net: Net, engine: Engine, temperature: float | None) -> Explainer:
-    return Explainer(net, plan.dataset.classes, plan.view, engine, temperature)
+    return Explainer(net, plan.dataset.classes, plan.view, engine, temperature, most_points=POINTS)
 
 
 # -- strengths ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """sheet.png of explanations, and what they say in words. Reads what `residua explain` writes, as plain JSON."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,9 @@ def _sheet(document: Document, rows: Sequence[Row], out: Path, which: str) -> Pa
     panels = (CLASSES_IN, DEPTH_IN, ADDED_IN) if deep else (CLASSES_IN,)
     width = 2 * MARGIN + 2 * SIDE + GAP + sum(panels) + BETWEEN * len(panels)
     height = HEAD + ROW * len(rows) + (0.35 if deep else 0.1)
-    with style.style():
+    with style.style(), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; the file's name stands in the document and on the terminal.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         made = style.figure(width, height)
         made.set_layout_engine("none")
         page = Page(made, width, height)
