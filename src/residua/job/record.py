@@ -21,6 +21,7 @@ from residua.data.batches import Batches
 from residua.data.dataset import Dataset, Split
 from residua.engine import Decision, Engine
 from residua.evaluate import Evaluation
+from residua.job.mistakes import mistakes
 from residua.job.plan import Plan
 from residua.nn.arch import to_json
 from residua.nn.cost import cost
@@ -126,7 +127,7 @@ def sheet(batches: Batches) -> Image.Image:
 
 
 def gallery(run: Run, split: Split, evaluation: Evaluation, classes: tuple[str, ...]) -> None:
-    """The images with the highest and lowest loss: gallery.json and a thumbnail each."""
+    """The images with the highest and lowest loss: gallery.json and a thumbnail each; and mistakes.json."""
     order = np.argsort(-np.nan_to_num(evaluation.losses, nan=np.inf), kind="stable")
     chosen = [("worst", i) for i in order[:WORST]] + [("best", i) for i in order[::-1][:BEST]]
     rows = []
@@ -148,6 +149,7 @@ def gallery(run: Run, split: Split, evaluation: Evaluation, classes: tuple[str, 
             }
         )
     run.write_json("gallery.json", rows)
+    mistakes(run, evaluation, split.names, picture_of=lambda sample: as_image(split.images[sample]))
 
 
 def gradients(step: Step, net: nn.Module) -> dict[str, Any]:

@@ -35,12 +35,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Pair:
-    """`wrong` of the `n` images of `truth` were taken for `said`."""
+    """`wrong` of the `n` images of `truth` were taken for `said`; `key` is the cell, ``"row-column"``."""
 
     truth: str
     said: str
     wrong: int
     n: int
+    key: str
 
 
 def matrix_of(files: RunFiles) -> Matrix | None:
@@ -59,7 +60,10 @@ def most_confused(matrix: Matrix, most: int = 8) -> list[Pair]:
     wrong = matrix.counts.copy()
     np.fill_diagonal(wrong, 0)
     n = matrix.counts.sum(1)
-    pairs = [Pair(matrix.classes[i], matrix.classes[j], int(wrong[i, j]), int(n[i])) for i, j in np.argwhere(wrong)]
+    pairs = [
+        Pair(matrix.classes[i], matrix.classes[j], int(wrong[i, j]), int(n[i]), f"{i}-{j}")
+        for i, j in np.argwhere(wrong).tolist()
+    ]
     return sorted(pairs, key=lambda p: (-p.wrong, p.n))[:most]
 
 

@@ -186,7 +186,34 @@ def commands(run: Path, data: str) -> dict[str, str]:
             f"import residua\n\nmodel = residua.load({model!r})\n"
             "for prediction in model.predict('photos'):\n    print(prediction)"
         ),
+        "http": HTTP.format(model=model),
+        "curl": "curl --data-binary @photo.jpg 127.0.0.1:8000",
     }
+
+
+#: A server of the standard library's that answers for one picture at a time, on this machine only.
+HTTP = """\
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import residua
+
+model = residua.load({model!r})
+
+class Answer(BaseHTTPRequestHandler):
+    def do_POST(self):
+        size = int(self.headers.get("Content-Length") or 0)
+        if not 0 < size <= 50_000_000:
+            return self.send_error(413)
+        result = model.predict(self.rfile.read(size))[0]
+        known = isinstance(result, residua.Prediction)
+        said = dict(zip(result.classes, result.probabilities)) if known else {{"problem": result.reason}}
+        self.send_response(200 if known else 400)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+HTTPServer(("127.0.0.1", 8000), Answer).serve_forever()"""
 
 
 def environment(files: RunFiles) -> list[Fact]:

@@ -28,6 +28,9 @@ class RunFiles:
     data_check: dict[str, Any]
     summary: dict[str, Any]
     gallery: list[dict[str, Any]]
+    mistakes: dict[str, Any]
+    explanations: dict[str, Any]
+    strengths: dict[str, Any]
     damaged: tuple[str, ...]
 
     @property
@@ -56,6 +59,9 @@ def read(run: Path) -> RunFiles:
         data_check=_object(run / "data_check.json", damaged),
         summary=_object(run / "summary.json", damaged),
         gallery=_list(run / "gallery.json", damaged),
+        mistakes=_object(run / "mistakes.json", damaged),
+        explanations=_object(run / "explanations.json", damaged),
+        strengths=_object(run / "strengths.json", damaged),
         damaged=tuple(damaged),
     )
 

@@ -10,15 +10,22 @@ import jinja2
 
 from residua.files import replacing
 from residua.report import facts, say
+from residua.report.card import card
 from residua.report.chart import chart
 from residua.report.confusion import Matrix, matrix_of, most_confused
+from residua.report.explained import explained, strengths
 from residua.report.files import RunFiles, read
+from residua.report.mistakes import mistakes_of
 from residua.report.pictures import picture
+from residua.report.scores import scores
 from residua.report.series import curves_of
+from residua.report.trust import trust
 from residua.report.watched import sentence, watched_of
 
 #: Up to here the confusion is a table that can be read and selected; above it is a picture.
 TABLE_CLASSES = 30
+#: The most frequent mistakes that are named; more where they are the way to the images.
+PAIRS, PAIRS_ALONE = 8, 24
 WIDE, NARROW = (960, (270, 130, 56)), (430, (230, 120, 50))
 
 
@@ -28,7 +35,9 @@ def page(run: Path) -> Path:
     What the folder does not (yet) have is left out of the page, which says so.
     Raises DataError if `run` is no run folder or cannot be written.
     """
-    return rendered("page.html.j2", run / "report.html", content(read(run)))
+    return rendered(
+        "page.html.j2", run / "report.html", content(read(run)), sheets=("sections.css",), scripts=("mistakes.js",)
+    )
 
 
 def rendered(
@@ -42,7 +51,7 @@ def rendered(
     templates = resources("residua.report") / "templates"
     script = "\n".join((templates / name).read_text(encoding="utf-8") for name in ("page.js", *scripts))
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+        loader=jinja2.PackageLoader("residua.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -72,6 +81,8 @@ def content(found: RunFiles) -> dict[str, Any]:
     net, data = facts.titles(found)
     curves = curves_of(found)
     matrix = matrix_of(found)
+    cells = mistakes_of(found, matrix)
+    table = matrix is not None and len(matrix.classes) <= TABLE_CLASSES
     units = watched_of(found)
     skipped, skipped_count = facts.left_out(found)
     return {
@@ -88,10 +99,21 @@ def content(found: RunFiles) -> dict[str, Any]:
         "facts": [f for f in (facts.data_facts(found), facts.net_facts(found), facts.recipe_facts(found)) if f],
         "wide": chart(curves, width=WIDE[0], heights=WIDE[1]),
         "narrow": chart(curves, width=NARROW[0], heights=NARROW[1]),
-        "matrix": _cells(matrix) if matrix and len(matrix.classes) <= TABLE_CLASSES else None,
-        "confusion_picture": picture(found.folder, "confusion.png") if matrix else None,
-        "confused": most_confused(matrix) if matrix else [],
-        "classes": _classes(found),
+        "scores": scores(found),
+        "matrix": table_of(matrix) if matrix and table else None,
+        "confusion_picture": picture(found.folder, "confusion.png") if matrix and not table else None,
+        "confused": most_confused(matrix, PAIRS if table else PAIRS_ALONE) if matrix else [],
+        "class_names": matrix.classes if matrix else (),
+        "cells": cells.script() if cells else None,
+        "sheet": cells.sheet if cells else None,
+        "sheet_shown": cells.shown if cells else 0,
+        "sheet_wrong": cells.wrong if cells else 0,
+        "trust": trust(found),
+        "explained": explained(found),
+        "strengths": strengths(found),
+        "card": card(found),
+        "data_section": None,  # what data_section.html.j2 says under the name `data`; the page's own words until then
+        "classes": class_rows(found),
         "gallery": _gallery(found),
         "batch": picture(found.folder, "batches/step-0.png"),
         "units": picture(found.folder, "units.png") if units is not None else None,
@@ -137,8 +159,8 @@ def _result(found: RunFiles, matrix: Matrix | None) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _cells(matrix: Matrix) -> dict[str, Any]:
-    """The confusion as rows of cells: a count, its kind and how strong its colour is (0 to 1)."""
+def table_of(matrix: Matrix) -> dict[str, Any]:
+    """The confusion as rows of cells: a count, its kind, how strong its colour is (0 to 1) and its key."""
     shares = matrix.shares
     rows = []
     for i, name in enumerate(matrix.classes):
@@ -146,7 +168,8 @@ def _cells(matrix: Matrix) -> dict[str, Any]:
         for j, count in enumerate(matrix.counts[i].tolist()):
             share = float(shares[i, j])
             kind = "" if not count else "right" if i == j else "miss"
-            cells.append({"n": count, "kind": kind, "level": round(share if i == j else share**0.5, 3), "share": share})
+            level = round(share if i == j else share**0.5, 3)
+            cells.append({"n": count, "kind": kind, "level": level, "share": share, "key": f"{i}-{j}"})
         rows.append({"name": name, "cells": cells})
     k = len(matrix.classes)
     size = "large" if k <= 5 else "medium" if k <= 12 else "small" if k <= 20 else "tiny-cells"
@@ -154,7 +177,7 @@ def _cells(matrix: Matrix) -> dict[str, Any]:
     return {"classes": matrix.classes, "rows": rows, "size": size, "turned": turned}
 
 
-def _classes(found: RunFiles) -> list[dict[str, Any]]:
+def class_rows(found: RunFiles) -> list[dict[str, Any]]:
     """One row a class: images for training, then the test's counts and rates."""
     trained = facts.splits(found).get("train", {})
     rows = found.evaluation.get("per_class")

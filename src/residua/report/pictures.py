@@ -10,6 +10,8 @@ from PIL import Image
 
 #: Larger files are drawn smaller and as WebP before they go into the page.
 KEEP_BYTES, SIDE_PX = 300_000, 1400
+#: A sheet of thumbnails is cut up by its cells, so it goes in as it is, or not at all.
+SHEET_BYTES = 2_500_000
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,13 @@ class Picture:
         return max(self.width, self.height) <= 48
 
 
-def picture(folder: Path, name: str) -> Picture | None:
-    """The picture `name` of the run folder; None where it is missing, unreadable or outside the folder."""
+def picture(
+    folder: Path, name: str, *, keep_bytes: int = KEEP_BYTES, side_px: int = SIDE_PX, sheet: bool = False
+) -> Picture | None:
+    """The picture `name` of the run folder; None where it is missing, unreadable or outside the folder.
+
+    One of more than `keep_bytes` is drawn within `side_px`; a `sheet` never is: a too large one is None.
+    """
     path = folder / name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -35,19 +42,21 @@ def picture(folder: Path, name: str) -> Picture | None:
         raw = path.read_bytes()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG")) as image:
+            with Image.open(io.BytesIO(raw), formats=("PNG", "JPEG", "WEBP")) as image:
                 image.load()
                 kind, (width, height) = str(image.format).lower(), image.size
-                if len(raw) > KEEP_BYTES:
-                    raw, kind = _smaller(image), "webp"
+                if sheet and len(raw) > SHEET_BYTES:
+                    return None
+                if len(raw) > keep_bytes and not sheet:
+                    raw, kind = _smaller(image, side_px), "webp"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return Picture(f"data:image/{kind};base64,{base64.b64encode(raw).decode()}", width, height)
 
 
-def _smaller(image: Image.Image) -> bytes:
+def _smaller(image: Image.Image, side_px: int) -> bytes:
     shown = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    shown.thumbnail((SIDE_PX, SIDE_PX))
+    shown.thumbnail((side_px, side_px))
     out = io.BytesIO()
     shown.save(out, "WEBP", quality=85)
     return out.getvalue()

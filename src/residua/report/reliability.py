@@ -20,7 +20,7 @@ def reliability(run: Path, out: Path) -> Path | None:
     Source: Guo et al. 2017, fig. 1, arXiv:1706.04599.
     """
     found = read(run).evaluation.get("calibration")
-    panels = _panels(found) if isinstance(found, dict) else []
+    panels = panels_of(found) if isinstance(found, dict) else []
     if not panels:
         return None
     with style.style():
@@ -36,8 +36,8 @@ def reliability(run: Path, out: Path) -> Path | None:
         return style.save(made, out)
 
 
-def _panels(found: dict[str, Any]) -> list[tuple[str, Any, Bins]]:
-    """(title, error, bins) of each panel."""
+def panels_of(found: dict[str, Any]) -> list[tuple[str, Any, Bins]]:
+    """(title, calibration error, bins) of each panel: before and after the temperature, as far as there are both."""
     plain = _bins(found.get("bins_uncalibrated"))
     warm = _bins(found.get("bins"))
     temperature = say.number(found.get("temperature"))

@@ -1,7 +1,7 @@
 "use strict";
 
 // The pointer over the curves: the nearest epoch, its numbers beside it.
-for (const svg of document.querySelectorAll("svg.chart")) {
+for (const svg of document.querySelectorAll("svg.chart[data-points]")) {
   const data = { width: Number(svg.dataset.width), points: JSON.parse(svg.dataset.points) };
   const pointer = svg.querySelector(".pointer");
   const cursor = pointer.querySelector(".cursor");
