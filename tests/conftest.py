@@ -9,6 +9,10 @@ import pytest
 
 from acceptance import Acceptance, make_acceptance_folder
 
+# Workers side by side share the cores; told before torch is imported, and to the commands that tests start.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 
 def has_gpu() -> bool:
     import torch

@@ -91,10 +91,11 @@ def test_a_training_says_what_happens_in_order(whole):
 def test_a_run_folder_holds_what_the_readme_says(whole):
     folder, _ = whole
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-    assert {f for f in files if not f.startswith("gallery/")} == {
+    assert {f for f in files if not f.startswith(("gallery/", "explanations/"))} == {
         "config.toml", "environment.json", "decisions.json", "data_check.json", "summary.json", "split.csv",
         "metrics.jsonl", "metrics.csv", "batches/step-0.png", "evaluation.json", "predictions.csv", "per_class.csv",
-        "gallery.json", "model.safetensors", "state/last.pt", "state/previous.pt", "state/lock",
+        "explanations.json", "strengths.json", "gallery.json",
+        "model.safetensors", "state/last.pt", "state/previous.pt", "state/lock",
     }  # fmt: skip
 
 
@@ -437,8 +438,12 @@ def test_a_plateau_needs_held_out_images():
     ("side_px", "asked", "arch", "stem", "told"),
     [
         (8, {}, "cifar_resnet20", "3x3", ["arch"]),
-        (64, {}, "cifar_resnet20", "3x3", ["arch"]),
-        (96, {}, "resnet18", "7x7", ["arch"]),
+        (56, {}, "cifar_resnet20", "3x3", ["arch"]),
+        (64, {}, "wrn10_2", "5x5", ["arch", "stem"]),
+        (64, {"stem": "3x3"}, "wrn10_2", "3x3", ["arch"]),
+        (64, {"arch": "cifar_resnet20"}, "cifar_resnet20", "3x3", []),
+        (96, {"arch": "resnet18"}, "resnet18", "5x5", ["stem"]),
+        (113, {}, "resnet18", "7x7", ["arch"]),
         (32, {"arch": "resnet18"}, "resnet18", "3x3", ["stem"]),
         (32, {"arch": "resnet18", "stem": "7x7"}, "resnet18", "7x7", []),
         (224, {"arch": "resnet18"}, "resnet18", "7x7", []),
@@ -460,7 +465,7 @@ def test_net_and_stem_suit_the_image_size_unless_asked_for(side_px, asked, arch,
         ({"arch": "resnet19"}, UsageError, "did you mean resnet"),
         ({"data": "digit"}, UsageError, "did you mean digits"),
         ({"data": "./nowhere"}, DataError, "no such folder"),
-        ({"stem": "5x5"}, UsageError, "did you mean 3x3 or 7x7"),
+        ({"stem": "4x4"}, UsageError, "did you mean"),
         ({"fit": "cropp"}, UsageError, "did you mean crop"),
         ({"image_size": 0}, UsageError, "1 to 4096"),
         ({"limit": 1}, UsageError, "at least 2"),

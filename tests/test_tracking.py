@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from test_job import TINY, finished, options, until
 
 from residua.errors import UsageError
-from residua.job import Decided, Finished, resumed, train, tracking
+from residua.job import Decided, Finished, resumed, tracking, train
 from residua.job.tracking import Tracking, scalars
 from residua.training.loop import Step
+from test_job import finished, options, until
 
 
 class Told:

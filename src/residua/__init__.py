@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residua.api import TrainResult as TrainResult
+    from residua.api import check as check
+    from residua.api import explanations as explanations
     from residua.api import load as load
     from residua.api import train as train
     from residua.errors import DataError as DataError
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": "residua.nn.zoo",
     "train": "residua.api",
+    "check": "residua.api",
     "load": "residua.api",
+    "explanations": "residua.api",
     "TrainResult": "residua.api",
     "Model": "residua.predict",
     "Prediction": "residua.predict",
@@ -35,7 +39,9 @@ _HOMES = {
 __all__ = [  # noqa: RUF022
     "build",
     "train",
+    "check",
     "load",
+    "explanations",
     "TrainResult",
     "Model",
     "Prediction",

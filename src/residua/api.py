@@ -1,6 +1,6 @@
 """The Python words: the same as the command's verbs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,9 @@ from residua.errors import DataError
 from residua.words import unknown
 
 if TYPE_CHECKING:
+    from residua.data.check import Check
     from residua.evaluate import Evaluation
+    from residua.explain import Explanation, Unread
     from residua.predict import Model
 
 
@@ -69,9 +71,44 @@ def train(
     return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
 
 
+def check(data: str | Path, *, root: str | None = None, workers: int = 0) -> "Check":
+    """What is wrong with a data set, what it is like and what suits it: every picture looked at once, nothing written.
+
+    ``check(...).findings`` says it, the worst first; ``to_mend`` holds those that must be mended; ``to_json()`` is the
+    document of ``residua check --json``. Raises UsageError or DataError for what is no data at all.
+    """
+    from residua.data.check import examine, material
+    from residua.job.proposals import proposed
+
+    return proposed(examine(material(str(data), root=root), workers=workers))
+
+
 def load(path: str | Path) -> "Model":
     """The model of a file, or of a run folder, ready to predict. Raises DataError for anything else."""
     from residua.predict import load as load_model
 
     path = Path(path)
     return load_model(path / "model.safetensors" if path.is_dir() else path)
+
+
+def explanations(
+    model: "Model",
+    inputs: Any | Iterable[Any],
+    *,
+    method: str = "grad-cam",
+    stage: int | None = None,
+    target: str | None = None,
+) -> "list[Explanation | Unread]":
+    """Where a model looked on every picture, and which depth decided, in the order of the inputs.
+
+    `inputs` as for `Model.predict`; what cannot be read is an Unread in its place. `method` and `stage` are the flags
+    of `residua explain`; `target` is the class to explain, for None the one that the net names. An explanation has
+    `label`, `overlay()` (the picture under the map, at its own size), `depth` (None for nets without shortcuts) and
+    `to_json()`. Raises UsageError for a word that does not exist, and for a method whose library is missing.
+    """
+    from residua.explain import Explainer
+    from residua.predict import readers
+
+    net, temperature = model.net, model.header.temperature
+    made = Explainer(net, model.classes, model.view, model.engine, temperature, method, stage)  # type: ignore[arg-type]
+    return list(made.stream(readers(inputs), None if target is None else made.target(target)))

@@ -24,7 +24,7 @@ import pytest
         ("train --batch-size 0", 2, "batch_size must be at least 2, got 0"),
         ("train --epochs 3 --steps 5", 2, "give either epochs or steps"),
         ("train --depths 3,x,3", 2, "--depths 3,x,3: give one whole number a stage, such as 3,5,3"),
-        ("train --stem 5x5", 2, "'5x5': did you mean 3x3 or 7x7?"),
+        ("train --stem 4x4", 2, "'4x4': did you mean"),
         ("train --precision bf61", 2, "did you mean bf16"),
         ("train --resume nowhere", 3, "--resume nowhere does not exist"),
         ("train --config nowhere.toml", 3, "no config file nowhere.toml"),

@@ -34,6 +34,7 @@ LIBRARIES = {
     "depth": {"numpy", "torch"},
     "study": {"numpy", "torch", "ray"},
     "predict": {"numpy", "torch", "pyarrow"},
+    "explain": {"numpy", "torch", "PIL", "captum"},
     "job": {"numpy", "torch", "PIL", "mlflow", "wandb"},
     "report": {"numpy", "matplotlib", "jinja2", "PIL"},
     "cli": {"typer", "rich", "numpy", "torch", "torchvision", "safetensors"},

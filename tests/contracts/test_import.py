@@ -12,7 +12,7 @@ QUICK = [
     *((f"{verb} --help", 0) for verb in ("train", "eval", "predict", "report", "archs", "describe", "convert")),
     ("trian", 2), ("train --epoch 3", 2), ("train --arch nonsense", 2), ("train digitz", 2), ("train ./nowhere", 3),
     ("train --recipe quik", 2), ("train --set lrr=1", 2), ("train --lr -1", 2), ("train --lr abc", 2),
-    ("train --stem 5x5", 2), ("train --device gpu", 2), ("train --depths a", 2), ("train --resume nowhere", 3),
+    ("train --stem 4x4", 2), ("train --device gpu", 2), ("train --depths a", 2), ("train --resume nowhere", 3),
     ("train --config nowhere.toml", 3), ("train --weights nowhere.safetensors", 3), ("train --out .", 3),
     ("eval missing.safetensors digits", 3), ("eval here.txt digitz", 2), ("eval here.txt digits --split tset", 2),
     ("predict missing.safetensors a.png", 3), ("predict here.txt a.png --out a.xls", 2), ("report nowhere", 3),

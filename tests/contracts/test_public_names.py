@@ -8,7 +8,7 @@ import pytest
 import residua
 
 PUBLIC = {
-    "__version__", "build", "train", "load", "TrainResult", "Model", "Prediction",
+    "__version__", "build", "train", "check", "load", "explanations", "TrainResult", "Model", "Prediction",
     "ResiduaError", "UsageError", "DataError", "NumericError", "Interrupted",
 }  # fmt: skip
 

@@ -240,13 +240,13 @@ def test_the_thread_is_only_a_few_batches_ahead() -> None:
     made = []
 
     batches = of(array_split())
-    at = batches.at
+    pixels = batches.pixels
 
-    def counted(step: int) -> Batch:
+    def counted(step: int) -> torch.Tensor:
         made.append(step)
-        return at(step)
+        return pixels(step)
 
-    batches.at = counted  # type: ignore[method-assign]
+    batches.pixels = counted  # type: ignore[method-assign]
     stream = batches.stream(0, 1000)
     next(stream)
     time.sleep(0.2)

@@ -22,7 +22,7 @@ def test_a_row_survives_a_round_trip_through_json(name):
         ({"unit": "post-act"}, "unknown unit 'post-act': did you mean post_act"),
         ({"branch": "basics"}, "unknown branch 'basics': did you mean basic"),
         ({"shortcut": "D"}, "unknown shortcut 'D'"),
-        ({"stem": "5x5"}, "unknown stem '5x5'"),
+        ({"stem": "9x9"}, "unknown stem '9x9'"),
         ({"stride_at": "7x7"}, "unknown stride_at"),
         ({"depths": (1, 2, 3)}, "2 stages need 2 depths, got 3"),
         ({"depths": ()}, "2 stages need 2 depths, got 0"),

@@ -91,9 +91,17 @@ def test_classes_and_channels_are_the_caller_s():
 
 
 def test_small_images_get_the_small_stem():
-    assert [stem_for(side) for side in (8, 32, 64, 65, 224)] == ["3x3", "3x3", "3x3", "7x7", "7x7"]
+    assert [stem_for(side) for side in (8, 32, 56, 57, 112, 113, 224)] == ["3x3"] * 3 + ["5x5"] * 2 + ["7x7"] * 2
     net = build(replace(find("resnet18:1-1-1-1"), stem=stem_for(8))).eval()
     assert net.stem(torch.randn(2, 3, 8, 9)).shape == (2, 64, 8, 9)
+    middling = build(replace(find("resnet18:1-1-1-1"), stem="5x5")).eval()
+    assert middling.stem(torch.randn(2, 3, 64, 57)).shape == (2, 64, 32, 29)
+
+
+@pytest.mark.parametrize("side", [56, 112, 224])
+def test_the_last_stage_of_an_imagenet_net_sees_seven_pixels_behind_the_stem_that_suits(side):
+    net = build(replace(find("resnet18:1-1-1-1"), stem=stem_for(side))).eval()
+    assert net.stages(net.stem(torch.zeros(1, 3, side, side))).shape[2:] == (7, 7)
 
 
 def test_a_wrong_name_fails_before_torch_is_imported():

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from residua.cli.archs import archs
+from residua.cli.check import check
 from residua.cli.convert import convert
 from residua.cli.depth import app as depth
 from residua.cli.describe import describe
 from residua.cli.eval import evaluate
+from residua.cli.explain import explain as explain_pictures
 from residua.cli.help import Command, Group, show
 from residua.cli.predict import predict
 from residua.cli.report import report
@@ -57,8 +59,10 @@ def residua(
 
 
 app.command("train", cls=Command)(train)
+app.command("check", cls=Command)(check)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
+app.command("explain", cls=Command)(explain_pictures)
 app.command("study", cls=Command)(study)
 app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)

@@ -13,7 +13,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--memory-format": ("auto", "channels_last", "contiguous"),
     "--compile": ("auto", "on", "off"),
     "--fit": ("crop", "pad", "squash"),
-    "--stem": ("auto", "3x3", "7x7"),
+    "--stem": ("auto", "3x3", "5x5", "7x7"),
     "--shortcut": ("A", "B", "C", "none"),
     "--split": ("train", "val", "test", "all"),
     "--to": ("torchvision",),
@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
+    "--method": ("grad-cam", "grad-cam++", "layer-cam", "occlusion", "integrated-gradients"),
 }
 
 DATA_HELP = (

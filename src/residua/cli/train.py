@@ -68,7 +68,12 @@ def train(
     ] = None,
     stem: Annotated[
         str | None,
-        choice("--stem", "first layers: 3x3 for small pictures, 7x7 for large ones", section=NET, shown="auto"),
+        choice(
+            "--stem",
+            "first layers: 3x3 for small pictures, 5x5 to 112 px, 7x7 for large ones",
+            section=NET,
+            shown="auto",
+        ),
     ] = None,
     shortcut: Annotated[
         str | None,
@@ -169,6 +174,21 @@ def train(
             shown="crop",
         ),
     ] = None,
+    groups: Annotated[
+        str | None,
+        option(
+            "--groups",
+            "pictures that belong together are never parted: by the folder below the class folder, or by what a "
+            "regular expression fits in their names",
+            DATA,
+            metavar="folder|REGEX|none",
+            shown="the table's column group",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        option("--folds", "train so many nets, each tested on another part of the data", DATA, metavar="K", min=2),
+    ] = None,
     device: Annotated[
         str | None,
         choice("--device", "where to compute", section=MACHINE, shown="auto", also="auto|cpu|cuda|cuda:N|mps"),
@@ -205,6 +225,15 @@ def train(
         bool,
         option("--watch-units", "write now and then what each unit does to its input, into units.jsonl", RUN),
     ] = False,
+    track: Annotated[
+        str | None,
+        option(
+            "--track",
+            "send the metrics there too; metrics.jsonl and metrics.csv are always written",
+            RUN,
+            metavar="tensorboard|mlflow|wandb",
+        ),
+    ] = None,
     resume: Annotated[
         str | None, option("--resume", "go on with a run that was interrupted", RUN, metavar="RUN")
     ] = None,
@@ -236,6 +265,7 @@ def train(
       residua train cifar10 --arch cifar_resnet56 --recipe he2015-cifar --seed 1
       residua train cifar10 --budget 10m
       residua train ./photos --weights imagenet --arch resnet50
+      residua train ./photos --folds 5 --groups 'patient_(\\d+)'
       residua train --resume runs/photos
     """
     from residua.cli.live import waiting
@@ -247,7 +277,12 @@ def train(
     if print_config:
         _print_config(options, json)
         return
-    document = _train(options, json)
+    if options.folds is not None and options.fold is None:
+        from residua.cli.folds import cross_validate
+
+        document = cross_validate(options, json)
+    else:
+        document = _train(options, json)
     if json:
         from residua.cli.terminal import emit
 

@@ -7,7 +7,7 @@ not needed: numpy stays on the calling thread, so batches can be made beside tra
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from residua import seeds
-from residua.data.dataset import ArrayImages, Images, Indices
+from residua.data.cache import Decoding
+from residua.data.dataset import ArrayImages, FileImages, Images, Indices
 from residua.data.names import Words, check_words
+from residua.data.prepare import SHORT, Preparation
 from residua.data.view import View, resized
 from residua.errors import UsageError
 
@@ -59,10 +61,14 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Augment:
-    """What is done to pictures before the net sees them: `words` as `check_words` returns them, {} for evaluation."""
+    """What is done to pictures before the net sees them: `words` as `check_words` returns them, {} for evaluation.
+
+    Pictures in files come from `cache`, prepared.
+    """
 
     view: View
     words: Words
+    cache: Decoding = field(default_factory=Decoding)
 
     @property
     def mixes(self) -> bool:
@@ -77,8 +83,20 @@ class Augment:
         """Whether the pictures lie in memory as the net will see them."""
         return isinstance(images, ArrayImages) and self.view.fits(images.array) and not self.words.keys() & BOXES.keys()
 
+    @property
+    def preparation(self) -> Preparation:
+        """How a file becomes the picture that all this begins with: as the view shows it, or large enough for crops."""
+        if not self.words.keys() & BOXES.keys():
+            return Preparation(self.view)
+        _, high = self.words.get("short-side", (0, 0))
+        return Preparation(self.view, max(round(SHORT * self.view.side_px), int(high)))
+
     def batch(self, images: Images, draw: Draw) -> Tensor:
         """The samples of `draw`, augmented and normalised: float32 (N, C, S, S)."""
+        return self.finished(self.pixels(images, draw), draw)
+
+    def pixels(self, images: Images, draw: Draw) -> Pixels:
+        """The samples of `draw`, all done to them that is done to whole numbers: uint8 (N, C, S, S), a copy."""
         pixels = self.framed(images, draw)
         for name, numbers in self.words.items():
             if name in WHOLE:
@@ -86,6 +104,10 @@ class Augment:
             elif name in EACH:
                 for i, picture in enumerate(pixels):
                     pixels[i] = EACH[name](torch.from_numpy(picture), draw.key(name, i), self.view, *numbers).numpy()
+        return pixels
+
+    def finished(self, pixels: Pixels, draw: Draw) -> Tensor:
+        """What `pixels` gave, normalised, and erased in part: float32 (N, C, S, S)."""
         x = self.view.normalise(torch.from_numpy(pixels))
         if "erase" in self.words:
             erase(x.numpy(), draw, *self.words["erase"])
@@ -99,14 +121,20 @@ class Augment:
             return gathered
         out = np.empty((len(draw.samples), self.view.channels, self.view.side_px, self.view.side_px), np.uint8)
         boxes = [(BOXES[name], name, numbers) for name, numbers in self.words.items() if name in BOXES]
+        preparation = self.preparation
         for i, sample in enumerate(draw.samples):
-            image = images[int(sample)]
+            if isinstance(images, FileImages):
+                image = self.cache.picture(images.paths[int(sample)], images.mode, preparation)
+            else:
+                image = images[int(sample)]
             for box, name, numbers in boxes:
                 rng = seeds.generator(*draw.key(name, i))
                 top, left, height, width = box(rng, image.shape[-2:], self.view.side_px, *numbers)
                 image = image[:, top : top + height, left : left + width]
                 image = resized(self.view, image, [self.view.side_px, self.view.side_px])
-            out[i] = (self.view.coloured(image) if boxes else self.view.picture(image)).numpy()
+            if not (boxes or isinstance(images, FileImages)):
+                image = self.view.picture(image)
+            out[i] = self.view.coloured(image).numpy()
         return out
 
 

@@ -7,12 +7,15 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from threading import Thread
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +23,8 @@ import torch.multiprocessing  # so that tensors come from the workers through sh
 from torch import Tensor
 
 from residua.data.augment import Augment, Draw, mixing, parse
-from residua.data.dataset import Indices, Split
+from residua.data.cache import Decoding
+from residua.data.dataset import Images, Indices, Split
 from residua.data.order import balanced, order
 from residua.data.view import View
 from residua.errors import DataError, UsageError
@@ -59,6 +63,7 @@ class Batches:
         balanced: bool = False,
         rank: int = 0,
         world: int = 1,
+        cache: Decoding | None = None,
     ) -> None:
         """Check that every rank gets whole pairs of at least two samples."""
         if batch_size < 2:
@@ -66,7 +71,7 @@ class Batches:
         if batch_size % world or not 0 <= rank < world:
             raise UsageError(f"a batch of {batch_size} cannot be divided evenly among {world} processes (rank {rank})")
         self.split, self.view, self.seed, self.classes = split, view, seed, classes
-        self.augment: Augment = parse(augment, view)
+        self.augment: Augment = replace(parse(augment, view), cache=cache or Decoding())
         self.batch_size = min(batch_size, len(split) // world * world)
         self.steps_per_epoch = len(split) // max(1, self.batch_size)
         self.share = self.batch_size // world
@@ -78,100 +83,169 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """Batch `step`, from 0."""
+        return self.finished(step, self.pixels(step))
+
+    def draw(self, step: int) -> Draw:
+        """Which samples batch `step` shows, and their random numbers."""
         epoch, i = divmod(step, self.steps_per_epoch)
         first = i * self.batch_size + self.rank * self.share
         mine = slice(first, first + self.share)
         if self.balanced:
             samples, keys = balanced(self.seed, epoch, self.split)
-            index, draw_keys = samples[mine].copy(), keys[mine]
-        else:
-            index, draw_keys = order(self.seed, epoch, len(self.split))[mine].copy(), None
-        images = self.augment.batch(self.split.images, Draw(self.seed, epoch, index, draw_keys))
-        labels = self.split.labels[index]
+            return Draw(self.seed, epoch, samples[mine].copy(), keys[mine])
+        return Draw(self.seed, epoch, order(self.seed, epoch, len(self.split))[mine].copy())
+
+    def pixels(self, step: int) -> Tensor:
+        """The pictures of batch `step` before they are normalised: uint8 (N, C, S, S). This is most of the work."""
+        return torch.from_numpy(self.augment.pixels(self.split.images, self.draw(step)))
+
+    def finished(self, step: int, pixels: Tensor) -> Batch:
+        """Batch `step` of its pixels: normalised, erased in part, mixed."""
+        draw = self.draw(step)
+        images, labels = self.augment.finished(pixels.numpy(), draw), self.split.labels[draw.samples]
         if not self.augment.mixes:
-            return Batch(images, torch.from_numpy(labels), index)
+            return Batch(images, torch.from_numpy(labels), draw.samples)
         pairs = mixing(self.augment.words, self.batch_size // 2, self.seed, step)
         own = slice(self.rank * self.share // 2, (self.rank + 1) * self.share // 2)
         targets = pairs.take(own)(images.numpy(), labels, self.classes)
-        return Batch(images, torch.from_numpy(targets), index)
+        return Batch(images, torch.from_numpy(targets), draw.samples)
 
     def stream(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Batches `start` to `stop` (not included), made ahead: the same for any number of `workers`."""
-        return made_ahead(self.at, range(start, stop), self.augment.is_quick(self.split.images), workers)
+        return made_ahead(self, range(start, stop), self.augment, self.split.images, workers)
 
     def pictures(self, step: int) -> Tensor:
         """The images of batch `step` as the net sees them, for people: uint8 (N, C, S, S)."""
         return self.view.restore(self.at(step).images)
 
 
-def in_order(split: Split, view: View, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+@dataclass(frozen=True, eq=False)
+class InOrder:
+    """Every sample of a split once, in order, as `plain` shows it; the last batch may be short."""
+
+    split: Split
+    plain: Augment
+    batch_size: int
+
+    def draw(self, start: int) -> Draw:
+        """The samples from `start`, as they are."""
+        return Draw(0, 0, np.arange(start, min(start + self.batch_size, len(self.split))))
+
+    def pixels(self, start: int) -> Tensor:
+        """The pictures from `start`: uint8 (N, C, S, S)."""
+        return torch.from_numpy(self.plain.pixels(self.split.images, self.draw(start)))
+
+    def finished(self, start: int, pixels: Tensor) -> Batch:
+        """The batch of these pixels."""
+        draw = self.draw(start)
+        images = self.plain.finished(pixels.numpy(), draw)
+        return Batch(images, torch.from_numpy(self.split.labels[draw.samples]), draw.samples)
+
+
+def in_order(
+    split: Split, view: View, batch_size: int, workers: int = 0, cache: Decoding | None = None
+) -> Iterator[Batch]:
     """Every sample once, in order, as `view` shows it; the last batch may be short."""
-    plain = Augment(view, {})
+    plain = Augment(view, {}, cache or Decoding())
     starts = range(0, len(split), batch_size)
-    make = partial(run_of, split, plain, batch_size)
-    return made_ahead(make, starts, plain.is_quick(split.images), workers)
-
-
-def run_of(split: Split, plain: Augment, size: int, start: int) -> Batch:
-    """The samples from `start`, as they are."""
-    index = np.arange(start, min(start + size, len(split)))
-    return Batch(plain.batch(split.images, Draw(0, 0, index)), torch.from_numpy(split.labels[index]), index)
+    return made_ahead(InOrder(split, plain, batch_size), starts, plain, split.images, workers)
 
 
 # -- ahead of time --------------------------------------------------------------------------------------------------
 
 
-def made_ahead(make: Callable[[int], Batch], steps: range, quick: bool, workers: int) -> Iterator[Batch]:
-    """``make(step)`` for each step, in order, made ahead by one thread or by processes, which end with the iterator.
+class Making(Protocol):
+    """Batches made in two parts: what is much work for little memory, and what makes it four times as large."""
+
+    def pixels(self, step: int, /) -> Tensor:
+        """The pictures, uint8 (N, C, S, S)."""
+
+    def finished(self, step: int, pixels: Tensor, /) -> Batch:
+        """The batch of these pixels."""
+
+
+def made_ahead(make: Making, steps: range, augment: Augment, images: Images, workers: int) -> Iterator[Batch]:
+    """The batch of each step, in order, made ahead by one thread or by processes, which end with the iterator.
 
     What is quick needs one thread. Decoding and torchvision's work go to `workers` processes; with none, they are done
-    when asked for, since torchvision draws from the process's own random generator.
+    when asked for, since torchvision draws from the process's own random generator. From a process come pixels, and a
+    thread finishes them: as numbers they would be four times as much to hand over.
     Raises what `make` raises, and DataError where a worker dies.
     """
-    if quick:
-        yield from pooled(ThreadPoolExecutor(1, "residua-batches"), make, steps, AHEAD)
+    if augment.is_quick(images):
+        with ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
+            yield from pooled(pool, partial(whole, make), steps, AHEAD)
     elif workers and steps:
         import torchvision.transforms.v2  # noqa: F401 - once and here: every worker would need seconds for it
 
         context = get_context("fork" if sys.platform == "linux" else None)
-        pool = ProcessPoolExecutor(workers, context, start_worker, (make, os.getpid()))
-        yield from pooled(pool, work, steps, AHEAD * workers)
+        processes = ProcessPoolExecutor(workers, context, start_worker, (make, augment.cache, os.getpid()))
+        with ending(processes), ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
+            made = pooled(processes, work, steps, AHEAD * workers)  # here, so that they fork from this thread
+            yield from pooled(pool, partial(take, make, made, augment.cache), steps, 1)
     else:
-        yield from map(make, steps)
+        for step in steps:
+            yield whole(make, step)
 
 
-def pooled(pool: Executor, make: Callable[[int], Batch], steps: range, ahead: int) -> Iterator[Batch]:
-    """`make` of each step by a pool, in order and some steps ahead."""
+@contextmanager
+def ending(pool: Executor) -> Iterator[Executor]:
+    """The pool, ended with the block: what it has not begun is dropped. Raises DataError where a worker dies."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
-            pending = deque(pool.submit(make, step) for step in steps[:ahead])
-        for i in range(len(steps)):
-            batch = pending.popleft().result()
-            pending.extend(pool.submit(make, step) for step in steps[i + ahead : i + ahead + 1])
-            yield batch
+        yield pool
     except BrokenProcessPool as e:
         raise DataError("a data worker died, most likely for want of (shared) memory: try fewer --workers") from e
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def whole(make: Making, step: int) -> Batch:
+    """The batch of a step, both parts of it."""
+    return make.finished(step, make.pixels(step))
+
+
+def take(make: Making, made: Iterator["Made"], cache: Decoding, step: int) -> Batch:
+    """The next batch of the workers, finished; what their caches have to say becomes this one's."""
+    pixels, told = next(made)
+    cache.told |= told
+    return make.finished(step, pixels)
+
+
+def pooled(pool: Executor, make: Callable[[int], Any], steps: range, ahead: int) -> Iterator[Any]:
+    """`make` of each step by a pool, in order and some steps ahead, begun at once."""
+    with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
+        pending = deque(pool.submit(make, step) for step in steps[:ahead])
+    return following(pool, make, steps[ahead:], pending)
+
+
+def following(pool: Executor, make: Callable[[int], Any], later: range, pending: "deque[Future[Any]]") -> Iterator[Any]:
+    """What is pending, in order, while for each the next of the later steps is begun."""
+    more = iter(later)
+    while pending:
+        made = pending.popleft().result()
+        pending.extend(pool.submit(make, step) for step in islice(more, 1))
+        yield made
+
+
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
-_make: Callable[[int], Batch]  # set once when a worker starts: sent with every step, a million paths would be slow
+Made = tuple[Tensor, dict[str, str]]  # pixels, and what the cache has to say
+_make: Making  # set once when a worker starts: sent with every step, a million paths would be slow
+_cache: Decoding
 
 
-def start_worker(make: Callable[[int], Batch], parent: int) -> None:
+def start_worker(make: Making, cache: Decoding, parent: int) -> None:
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
-    global _make
-    _make = make
+    global _make, _cache
+    _make, _cache = make, cache
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with, args=(parent,), daemon=True).start()
 
 
-def work(step: int) -> Batch:
-    """The batch of a step."""
-    return _make(step)
+def work(step: int) -> Made:
+    """The pixels of a step."""
+    return _make.pixels(step), _cache.told
 
 
 def end_with(parent: int) -> None:

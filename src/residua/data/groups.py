@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from residua.data.dataset import Dataset, Split
-from residua.data.names import FOLDER, UNGROUPED, expression
+from residua.data.names import UNGROUPED, expression
 from residua.errors import DataError, UsageError
 
 
@@ -25,7 +25,7 @@ def with_groups(dataset: Dataset, word: str | None) -> Dataset:
     code: dict[str, int] = {}
     splits, alone = {}, 0
     for name, split in dataset.splits.items():
-        own = (folder_of if fits is None else lambda n, _, p=fits: match_of(n, p))
+        own = folder_of if fits is None else lambda n, _, p=fits: match_of(n, p)
         words = [own(n, dataset.classes[c]) for n, c in zip(split.names, split.labels.tolist(), strict=True)]
         alone += words.count(None)
         splits[name] = numbered(split, words, code, first=sum(len(s) for s in splits.values()))

@@ -67,7 +67,9 @@ def expression(word: str) -> re.Pattern[str] | None:
     try:
         return re.compile(word)
     except (re.error, OverflowError, RecursionError) as e:
-        raise UsageError(f"--groups {shown(word)}: no regular expression ({e}): write one such as 'patient_(\\d+)'") from None
+        raise UsageError(
+            f"--groups {shown(word)}: no regular expression ({e}): write one such as 'patient_(\\d+)'"
+        ) from None
 
 
 def entries(folder: str) -> list[str]:

@@ -15,7 +15,7 @@ from residua.evaluate.counting import (
     tempered,
     together,
 )
-from residua.evaluate.counts import Z95, ClassResult, Evaluation, evaluation, wilson
+from residua.evaluate.counts import Z95, ClassResult, Evaluation, class_results, evaluation, wilson
 from residua.evaluate.intervals import Intervals, intervals
 from residua.evaluate.means import Means, means
 from residua.evaluate.tables import per_class_csv, predictions_csv
@@ -33,6 +33,7 @@ __all__ = [
     "answers",
     "calibration",
     "check_labels",
+    "class_results",
     "counted",
     "ensemble",
     "evaluate",

@@ -155,7 +155,7 @@ def evaluation(
         top5_error=int(missed.sum()) / n,
         loss=math.nan if silent.any() else float(losses.mean(dtype=np.float64)),
         interval=wilson(wrong, n),
-        per_class=tuple(_per_class(confusion, classes)),
+        per_class=tuple(class_results(confusion, classes)),
         confusion=confusion,
         index=index,
         labels=labels,
@@ -181,7 +181,8 @@ def wilson(wrong: int, n: int, z: float = Z95) -> tuple[float, float]:
     return (max(0.0, middle - half) if wrong else 0.0), (min(1.0, middle + half) if wrong < n else 1.0)
 
 
-def _per_class(confusion: Ints, classes: Sequence[str]) -> Iterator[ClassResult]:
+def class_results(confusion: Ints, classes: Sequence[str]) -> Iterator[ClassResult]:
+    """The results of each class, from counts (K, K), rows true, columns predicted."""
     right, n, said = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     for name, r, true, predicted in zip(classes, right.tolist(), n.tolist(), said.tolist(), strict=True):
         yield ClassResult(

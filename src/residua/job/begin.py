@@ -77,7 +77,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
         record.decisions(run, decisions)
-        run.write_json("data_check.json", record.data_check(plan.dataset))
+        run.write_json("data_check.json", record.data_check(plan.dataset, plan.view))
         run.write_json("summary.json", told)
         write_split(plan.dataset, run.path("split.csv"))
         session.tracking = tracking(plan.options, run)

@@ -12,25 +12,31 @@ from residua.job.forecast import course, course_of, speed_of
 from residua.job.options import TrainOptions
 from residua.job.plan import Plan, complete, data_decisions, row_for
 from residua.job.space import in_memory
-from residua.nn.arch import Row
+from residua.nn.arch import Arch, Row
 from residua.nn.cost import cost
+from residua.nn.zoo import find, stem_for
 from residua.training.schedule import total_steps
 
 
-def late(units: int) -> str:
+def late(units: int, base: str = "cifar_resnet20") -> str:
     """The net for small pictures with so many units, of which nearly 1, 3 and 6 in 10 are in the first, second and
     third stage: late units have as many multiply-adds as early ones and smaller maps, so they take less time, and
     more of them learn more in the same time (studies/budget).
     """  # fmt: skip
     first, second = max(1, round(units / 10)), max(1, round(0.3 * units))
-    return f"cifar_resnet20:{first}-{second}-{units - first - second}"
+    return f"{base}:{first}-{second}-{units - first - second}"
 
 
 #: Nets to choose from: for small pictures up to where the paper's still gained (He 2015, table 6: 110 layers).
 SMALL = tuple(late(units) for units in (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54))
+#: From 57 to 112 px, behind a stem with stride: twice as wide, since maps have a quarter of the pixels.
+MIDDLING = tuple(
+    late(units, "cifar_resnet20_w2") for units in (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54)
+)
 LARGE = (
     "resnet18:1-1-1-1", "resnet18", "resnet18:3-3-3-3", "resnet34", "resnet50", "resnet101", "resnet152",
 )  # fmt: skip
+FAMILIES = {"3x3": SMALL, "5x5": MIDDLING, "7x7": LARGE}
 #: What stays of the error, in points, when a net of d layers is trained to the end, is nearly 5.9 + DEEPER / d: a fit
 #: to He 2015, table 6 (20 to 110 layers: 8.75 to 6.43 %).
 DEEPER = 57.0
@@ -99,15 +105,17 @@ def within(plan: Plan, asked: TrainOptions, clock: Clock) -> Plan:
         return _as_long_as_it_lasts(plan, Candidate(plan.row, course_of(plan, seconds)), clock)
     if asked.grow:
         raise UsageError("--grow says which net: give --arch too, and --budget chooses the epochs")
-    plans = _fitting(_with_row(plan, asked, name) for name in (SMALL if plan.view.side_px <= 64 else LARGE))
+    plans = _fitting(_with_row(plan, asked, name) for name in FAMILIES[stem_for(plan.view.side_px)])
     if asked.fixed_length:
         return _as_deep_as_it_goes(plans, clock, seconds)
     return _best(plans, clock, seconds)
 
 
 def _with_row(plan: Plan, asked: TrainOptions, name: str) -> Plan:
-    """The plan with another net."""
+    """The plan with another net, behind the stem that suits the images."""
     named = replace(asked, arch=name)
+    if asked.stem == "auto":
+        named = replace(named, stem=stem_for(plan.view.side_px))
     row, _ = row_for(named, plan.dataset, plan.view, None)
     told = data_decisions(plan.dataset, plan.view, asked)
     return complete(named, plan.dataset, plan.view, row, decisions=told)
@@ -175,9 +183,7 @@ def _best(plans: list[Plan], clock: Clock, seconds: float) -> Plan:
     why = f"{chosen_layers} layers x {chosen.epochs:.1f} epochs" + (f" promise more than {beside}" if near else "")
     plan = next(p for p in plans if p.row == chosen.candidate.row)
     rule = f"{why}: error falls as {DEEPER:g}/layers and {LONGER:.1e}/pictures seen (docs/log.md)"
-    return _timed(
-        plan, chosen.candidate.course, chosen.steps, clock, (Decision("arch", plan.row.name, rule, "--arch"),)
-    )
+    return _timed(plan, chosen.candidate.course, chosen.steps, clock, _named(plan, rule))
 
 
 def _as_deep_as_it_goes(plans: list[Plan], clock: Clock, seconds: float) -> Plan:
@@ -199,7 +205,16 @@ def _as_deep_as_it_goes(plans: list[Plan], clock: Clock, seconds: float) -> Plan
         raise too_small(clock, candidates[0], per_epoch, steps)
     plan = next(p for p in plans if p.row == chosen.row)
     why = f"the deepest net that takes {steps / per_epoch:.3g} epochs within the budget"
-    return _timed(plan, chosen.course, steps, clock, (Decision("arch", plan.row.name, why, "--arch"),))
+    return _timed(plan, chosen.course, steps, clock, _named(plan, why))
+
+
+def _named(plan: Plan, why: str) -> tuple[Decision, ...]:
+    """The net that was chosen, and its stem where that is not the net's own."""
+    told = Decision("arch", plan.row.name, why, "--arch")
+    own = find(plan.row.name)
+    if not isinstance(own, Arch) or not isinstance(plan.row, Arch) or plan.row.stem == own.stem:
+        return (told,)
+    return told, Decision("stem", plan.row.stem, f"suits images of {plan.view.side_px} px", "--stem")
 
 
 def _as_long_as_it_lasts(plan: Plan, candidate: Candidate, clock: Clock) -> Plan:

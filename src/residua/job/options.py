@@ -80,8 +80,8 @@ class TrainOptions:
         """Check what can be checked before anything is read. Raises UsageError or DataError."""
         if self.arch != "auto":
             find(self.arch)
-        if self.stem not in ("auto", "3x3", "7x7"):
-            raise unknown("stem", self.stem, ("auto", "3x3", "7x7"))
+        if self.stem not in ("auto", "3x3", "5x5", "7x7"):
+            raise unknown("stem", self.stem, ("auto", "3x3", "5x5", "7x7"))
         if self.fit not in ("crop", "pad", "squash"):
             raise unknown("fit", self.fit, ("crop", "pad", "squash"))
         if self.image_size is not None and not 1 <= self.image_size <= 4096:

@@ -176,6 +176,10 @@ def data_decisions(dataset: Dataset, view: View, options: TrainOptions) -> tuple
 
 # -- the net --------------------------------------------------------------------------------------------------------
 
+#: The net of images for which a stem is right, and what they are called. Of 64 px the wide ten layers learn more in the
+#: same time than deeper or wider ones (docs/log.md).
+USUAL = {"3x3": ("cifar_resnet20", "small"), "5x5": ("wrn10_2", "middling"), "7x7": ("resnet18", "large")}
+
 
 def row_for(
     options: TrainOptions, dataset: Dataset, view: View, trained: Trained | None
@@ -186,11 +190,13 @@ def row_for(
         row = trained.row
         told.append(Decision("arch", row.name, f"the net of {options.weights}", "--arch"))
     elif options.arch == "auto":
-        small = view.side_px <= 64
-        row = find("cifar_resnet20" if small else "resnet18")
-        row = shaped(row, options)
-        why = f"images of {view.side_px} px are {'small' if small else 'large'}"
-        told.append(Decision("arch", row.name, why, "--arch"))
+        stem = stem_for(view.side_px)
+        row = shaped(find(USUAL[stem][0]), options)
+        told.append(Decision("arch", row.name, f"images of {view.side_px} px are {USUAL[stem][1]}", "--arch"))
+        if isinstance(row, Arch) and stem != row.stem:
+            row = replace(row, stem=stem)
+            if options.stem == "auto":
+                told.append(Decision("stem", stem, "a quarter of the work, and more epochs are worth more", "--stem"))
     else:
         row = shaped(find(options.arch), options)
     if isinstance(row, Arch) and trained is None:

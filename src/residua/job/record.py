@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from residua.data.batches import Batches
 from residua.data.dataset import Dataset, Split
+from residua.data.facts import quick
+from residua.data.view import View
 from residua.engine import Decision, Engine
 from residua.evaluate import Evaluation
 from residua.job.mistakes import mistakes
@@ -66,8 +68,11 @@ def command() -> str:
     return shlex.join(["residua", *typed[1:]]) if typed and typed[0] in ("residua", "__main__.py") else ""
 
 
-def data_check(dataset: Dataset) -> dict[str, Any]:
-    """What the data are: images of each class in each split, and what was left out, with the reason."""
+def data_check(dataset: Dataset, view: View) -> dict[str, Any]:
+    """What the data are: images of each class in each split, sizes, what a crop would hide, what was left out and why.
+
+    The quick part of `residua check`: no picture is decoded for it.
+    """
     splits = {
         name: dict(
             zip(dataset.classes, np.bincount(split.labels, minlength=len(dataset.classes)).tolist(), strict=True)
@@ -81,6 +86,7 @@ def data_check(dataset: Dataset) -> dict[str, Any]:
         "channels": dataset.channels,
         "side_px": dataset.side_px,
         "splits": splits,
+        **quick(dataset, view),
         "skipped": [{"path": s.path, "reason": s.reason} for s in dataset.skipped],
         "notes": list(dataset.notes),
     }

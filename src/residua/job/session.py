@@ -25,7 +25,7 @@ from residua.evaluate import (
     per_class_csv,
     predictions_csv,
 )
-from residua.job import record
+from residua.job import explaining, record
 from residua.job.best import Best, better, candidate, hopeless, stopped_early
 from residua.job.course import Clock
 from residua.job.events import Decided, Event, Finished, Paced, Started, Tested, Validated
@@ -344,6 +344,7 @@ class Session:
             }
             | record.spent(self.plan, self.clock.spent()),
         )
+        explaining.write(self, net, evaluation, fitted.temperature)
         if evaluation is not None and split is not None:
             predictions_csv(evaluation, split.names, run.path("predictions.csv"))
             per_class_csv(evaluation, run.path("per_class.csv"))

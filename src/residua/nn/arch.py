@@ -12,7 +12,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "unit": ("post_act", "pre_act"),
     "branch": ("basic", "bottleneck"),
     "shortcut": ("A", "B", "C", "none"),
-    "stem": ("7x7", "3x3"),
+    "stem": ("7x7", "5x5", "3x3"),
     "stride_at": ("3x3", "1x1"),
     "norm": ("batch", "none"),
 }
@@ -33,7 +33,7 @@ class Arch:
     unit: str = "post_act"
     branch: str = "basic"
     shortcut: str = "B"  # He 2015, sec. 3.3: A zero-padding, B projection where shapes change, C everywhere
-    stem: str = "7x7"  # "7x7": stride 2 and max-pool (ImageNet); "3x3": stride 1 (CIFAR)
+    stem: str = "7x7"  # "7x7": stride 2 and max-pool (ImageNet); "5x5": stride 2; "3x3": stride 1 (CIFAR)
     stem_width: int = 64
     ratio: float = 1.0  # inner over outer channels of a bottleneck
     groups: int = 1

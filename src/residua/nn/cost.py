@@ -75,7 +75,7 @@ def layers(net: nn.Module) -> int:
 
 def own_side(row: Row) -> int:
     """The image side in pixels that the row was made for."""
-    return 32 if isinstance(row, Arch) and row.stem == "3x3" else 224
+    return {"3x3": 32, "5x5": 64}.get(row.stem, 224) if isinstance(row, Arch) else 224
 
 
 def blueprint(row: Row) -> Net:

@@ -2,10 +2,15 @@
 
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from residua.errors import DataError, UsageError
 from residua.nn.arch import Arch, Row
@@ -54,6 +59,8 @@ def fetch(name: str, arch: str = "auto") -> Fetched:
         if arch not in ("auto", net):
             raise UsageError(f"--weights {name} are a {net}'s, not a {arch}'s: leave --arch out")
         return _torchvision(net, weights or "DEFAULT")
+    if get_close_matches(owner, ["torchvision"], cutoff=0.85):
+        raise UsageError(f"--weights {name}: did you mean torchvision/{rest}?")
     return _hub(name, arch)
 
 
@@ -87,21 +94,37 @@ def _torchvision(net: str, weights: str) -> Fetched:
 def _hub(name: str, arch: str) -> Fetched:
     try:
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.constants import ENDPOINT
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
     except ImportError:
         raise UsageError(f"--weights {name} needs huggingface_hub: pip install 'residua[hub]'") from None
+    # Without a network the hub would be asked six times over: what was downloaded before is there at once.
+    get = partial(hf_hub_download, name, local_files_only=not reachable(ENDPOINT))
     try:
-        row = find(arch) if arch != "auto" else row_of(_json(hf_hub_download(name, "config.json")), name)
+        row = find(arch) if arch != "auto" else row_of(_json(get("config.json")), name)
+        unread = None
         for file in FILES:
             try:
-                return Fetched(Path(hf_hub_download(name, file)), row, name)
-            except LocalEntryNotFoundError:
-                raise
+                return Fetched(Path(get(file)), row, name)
+            except LocalEntryNotFoundError as e:  # not here, and nobody could be asked; the next may have been kept
+                unread = e
             except EntryNotFoundError:
                 continue
+        if unread is not None:
+            raise unread
         raise DataError(f"{name} on the Hugging Face hub holds none of {', '.join(FILES)}")
     except (HfHubHTTPError, OSError) as e:
         raise DataError(_offline(name, e, f"https://huggingface.co/{name}", "NAME")) from e
+
+
+def reachable(url: str) -> bool:
+    """Whether the name of a server is known here; behind a proxy only that one need know it."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(urlsplit(url).hostname, 443))
+    except OSError:
+        return False
 
 
 def _json(path: str) -> Mapping[str, Any]:
@@ -127,6 +150,8 @@ def row_of(config: Mapping[str, Any], name: str) -> Row:
 
 def _offline(name: str, error: Exception, url: str, net: str) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if type(error).__name__ == "LocalEntryNotFoundError":
+        reason = "no network"
     return (
         f"{name} cannot be downloaded ({reason[:120]}): fetch {url} where there is a network, "
         f"then --weights FILE --arch {net}"

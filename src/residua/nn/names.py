@@ -251,7 +251,7 @@ def _misfit(misfits: list[tuple[str, str]], state: Mapping[str, Tensor], needed:
     line = f"{source} do not fit {row.name}: {name} is {_form(has)}, the net needs {_form(needs)}"
     if len(misfits) > 1:
         line += f" (and {len(misfits) - 1} more)"
-    if key == stem_conv(row) and has.shape[-1] in (3, 7) and isinstance(row, Arch):
+    if key == stem_conv(row) and has.shape[-1] in (3, 5, 7) and isinstance(row, Arch):
         line += f": take --stem {has.shape[-1]}x{has.shape[-1]}"
     return line
 

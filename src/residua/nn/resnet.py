@@ -91,8 +91,8 @@ def stage(arch: Arch, index: int) -> nn.Sequential:
 
 
 def stem(arch: Arch) -> nn.Sequential:
-    """(N, channels, H, W) -> (N, stem_width, H / 4, W / 4) for "7x7", the same H and W for "3x3"."""
-    size, stride = (7, 2) if arch.stem == "7x7" else (3, 1)
+    """(N, channels, H, W) -> (N, stem_width, H / 4, W / 4) for "7x7", H / 2 for "5x5", the same H and W for "3x3"."""
+    size, stride = {"7x7": (7, 2), "5x5": (5, 2), "3x3": (3, 1)}[arch.stem]
     layers: dict[str, nn.Module] = {"conv1": blocks.conv(arch.channels, arch.stem_width, size, stride)}
     if arch.unit == "post_act":  # a pre-activation unit brings its own norm
         layers |= {"bn1": blocks.norm(arch.stem_width), "relu1": blocks.relu()}

@@ -1,8 +1,9 @@
 """From what a user gives to pictures: files, folders, bytes, arrays, tensors and PIL images, by one policy."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from residua.data.dataset import Skipped
-from residua.data.decode import decode
+from residua.data.decode import BadPicture, decode
 from residua.data.folder import walk
 from residua.errors import UsageError
 from residua.predict.result import Failure
@@ -42,6 +43,16 @@ def pictures(inputs: Source | Iterable[Source]) -> Iterator[Item]:
             yield Item(f"picture {i}", source)
 
 
+def readers(inputs: Source | Iterable[Source]) -> Iterator[tuple[str, Callable[[str], Tensor]]]:
+    """(name, what decodes it in a mode) of every picture; a failure's raises BadPicture with its reason."""
+    for item in pictures(inputs):
+        yield item.name, partial(_refused if isinstance(item.source, Failure) else decoded, item.source)
+
+
+def _refused(failure: Failure, mode: str) -> Tensor:
+    raise BadPicture(failure.path, failure.reason)
+
+
 def _is_one(inputs: Any) -> bool:
     """Whether this is a single input; arrays of four dimensions are many pictures."""
     if isinstance(inputs, np.ndarray | Tensor):
@@ -67,10 +78,13 @@ def _failed(root: Path, skipped: Skipped) -> Item:
     return Item(path, Failure(path, skipped.reason))
 
 
-def decoded(source: Any, mode: str) -> Tensor:
-    """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`."""
+def decoded(source: Any, mode: str, least_px: int) -> Tensor:
+    """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`.
+
+    Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them; what has pixels keeps them.
+    """
     if isinstance(source, str | bytes) or hasattr(source, "getexif"):
-        return decode(source, mode)
+        return decode(source, mode, least_px=least_px)
     if isinstance(source, Tensor):
         return _pixels(source.detach().cpu())
     if isinstance(source, np.ndarray):

@@ -70,8 +70,9 @@ class Answering(ABC):
         if isinstance(item.source, Failure):
             return item.source
         try:
-            upright = {mode: decoded(item.source, mode) for mode in dict.fromkeys(v.mode for v in self.views)}
-            return tuple(v.tensor(upright[v.mode]) for v in self.views)
+            needs = dict.fromkeys((v.mode, v.least_px) for v in self.views)
+            upright = {need: decoded(item.source, *need) for need in needs}
+            return tuple(v.tensor(upright[v.mode, v.least_px]) for v in self.views)
         except BadPicture as e:
             return Failure(item.name, e.reason)
 

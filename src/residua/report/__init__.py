@@ -6,6 +6,7 @@ from residua.report.card import write_card
 from residua.report.compare import check_out, compare, compare_page
 from residua.report.confusion import confusion
 from residua.report.curves import curves
+from residua.report.data_page import data_page
 from residua.report.files import read
 from residua.report.finder import finder
 from residua.report.folds import folds_page
@@ -20,6 +21,7 @@ __all__ = [
     "compare_page",
     "confusion",
     "curves",
+    "data_page",
     "draw",
     "finder",
     "folds_page",

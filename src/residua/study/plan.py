@@ -85,7 +85,7 @@ def pattern_of(kind: str, side_px: int) -> str:
     """The name of a kind's nets, with ``{depth}`` in it. Raises UsageError for a word that is none."""
     if kind in KINDS:
         small, large = KINDS[kind]
-        return small if stem_for(side_px) == "3x3" else large
+        return small if stem_for(side_px) != "7x7" else large
     if "{depth}" not in kind:
         raise unknown("kind", kind, KINDS, "or give a net's name with {depth} in it, such as wrn{depth}_4")
     return kind

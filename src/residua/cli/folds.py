@@ -1,0 +1,102 @@
+"""``residua train --folds K``: every fold's training in turn, then what they say together."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from residua.job import TrainOptions
+
+
+def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
+    """Train the folds that are left, show them, draw the pages; what ``--json`` prints."""
+    from residua.cli.live import follow
+    from residua.cli.terminal import say
+    from residua.evaluate.labels import read_predictions
+    from residua.job import Finished
+    from residua.report import draw, label_errors
+    from residua.study.folds import begin, folds
+
+    made = folds(options)
+    done = made.k - len(made.left())
+    if done:
+        say(f"{done} of {made.k} folds are trained already")
+    for number in made.left():
+        say(f"fold {number} of {made.k}")
+        for event in follow(made.train(number)):
+            begin(made)
+            if isinstance(event, Finished):
+                draw(event.run)
+    found = made.summarise()
+    rows = read_predictions(made.folder / "predictions.csv")
+    suspects = label_errors(made.folder, rows, pictures(options))
+    page = draw(made.folder)
+    document = {"run": str(made.folder), **found, "label_errors": len(suspects), "report": str(page)}
+    if not json:
+        _tell(made.folder, found, len(suspects), page, options.data)
+    return document
+
+
+def pictures(options: "TrainOptions") -> "Callable[[str], Image | None]":
+    """The upright picture of a name of the data, or None where it cannot be read any more."""
+    from PIL import Image
+
+    from residua.data.sources import open_data
+    from residua.errors import DataError
+
+    dataset = open_data(options.data, root=options.root, seed=options.seed, download=False)
+    where = {name: (split, i) for split in dataset.splits.values() for i, name in enumerate(split.names)}
+
+    def picture(name: str) -> "Image.Image | None":
+        split, i = where.get(name, (None, 0))
+        if split is None:
+            return None
+        try:
+            array = split.images[i].permute(1, 2, 0).numpy()
+        except DataError:
+            return None
+        return Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0])
+
+    return picture
+
+
+def _tell(folder: Path, found: dict[str, Any], suspects: int, page: Path, data: str) -> None:
+    """Each fold, their mean and spread, all answers together, and what to look at next."""
+    from residua.cli.results import bar_of
+    from residua.cli.terminal import cell, counted, duration, percent, results, table
+
+    console = results()
+    numbers = ("pictures", "wrong", "error", "macro F1", "trained in")
+    shown = table("fold", *numbers, "", right=numbers)
+    most = max(f["top1_error"] for f in found["folds"]) or 1
+    for f in found["folds"]:
+        shown.add_row(
+            str(f["fold"]), f"{f['n']:,}", f"{f['wrong']:,}", percent(f["top1_error"]), f"{f['macro_f1']:.3f}",
+            duration(f["seconds"] or 0), cell(bar_of(f["top1_error"] / most, 10), "red"),
+        )  # fmt: skip
+    console.print()
+    console.print(shown)
+    pooled, mean, std = found["pooled"], found["mean"], found["std"]
+    low, high = pooled["interval"]
+    spread = f"{percent(mean['top1_error'])} ± {percent(std['top1_error'])}" if std else percent(mean["top1_error"])
+    console.print(cell("folds   "), cell(spread, "bold"), cell("mean ± standard deviation of the folds' errors", "dim"))
+    console.print(
+        cell("pooled  "),
+        cell(percent(pooled["top1_error"]), "bold"),
+        cell(
+            f"{pooled['wrong']:,} of {pooled['n']:,} wrong, each picture answered by the net that had not seen it; "
+            f"95 % interval {percent(low)} to {percent(high)}",
+            "dim",
+        ),
+    )
+    if suspects:
+        labels = folder / "label_errors.html"
+        console.print(cell("labels  "), cell(f"{counted(suspects, 'label')} may be wrong: {labels}", "yellow"))
+    console.print(cell("run     "), cell(str(folder), "bold"))
+    console.print(cell("report  "), cell(str(page), "bold"))
+    console.print(
+        cell("next    "), cell(f"residua train {shlex.quote(data)}", "cyan"), cell("one net of all of it", "dim")
+    )
