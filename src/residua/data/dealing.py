@@ -56,7 +56,7 @@ def filled(counts: Counts, order: Indices, shares: Shares) -> Indices:
     for g in order:
         spread = unevenness(placed, counts[g], aim, shares)
         full = (placed.sum(1) + counts[g].sum()) / shares
-        best = min(range(len(shares)), key=lambda s: (round(spread[s], 12), full[s], s))
+        best = min(range(len(shares)), key=lambda s: (round(float(spread[s]), 12), full[s], s))
         side[g] = best
         placed[best] += counts[g]
     return side

@@ -23,11 +23,12 @@ def with_groups(dataset: Dataset, word: str | None) -> Dataset:
         return replace(dataset, splits={k: replace(s, groups=None) for k, s in dataset.splits.items()})
     fits = expression(word)
     code: dict[str, int] = {}
-    splits, alone = {}, 0
+    splits: dict[str, Split] = {}
+    alone = 0
     for name, split in dataset.splits.items():
-        own = folder_of if fits is None else lambda n, _, p=fits: match_of(n, p)
-        words = [own(n, dataset.classes[c]) for n, c in zip(split.names, split.labels.tolist(), strict=True)]
-        alone += words.count(None)
+        named = ((n, dataset.classes[c]) for n, c in zip(split.names, split.labels.tolist(), strict=True))
+        words = [folder_of(n, label) if fits is None else match_of(n, fits) for n, label in named]
+        alone += sum(word is None for word in words)
         splits[name] = numbered(split, words, code, first=sum(len(s) for s in splits.values()))
     total = sum(map(len, splits.values()))
     if alone == total:

@@ -324,7 +324,7 @@ class Session:
             net.load_state_dict(self.kept)
         return net
 
-    def test(self) -> Iterator[Tested | Finished]:
+    def test(self) -> Iterator[Decided | Tested | Finished]:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
         run, split, net = self.run, self.plan.dataset.splits.get("test"), self.kept_net()
         run.write_metrics_csv()

@@ -59,9 +59,9 @@ class Folds:
         """Train a fold, or go on with it. Raises what `job.train` raises; Interrupted says how to go on with all."""
         run = self.run(number)
         begun = (run / "config.toml").is_file()
-        where = {"resume": str(run), "out": None} if begun else {"resume": None, "out": str(run)}
+        own = replace(self.options, fold=number, resume=str(run) if begun else None, out=None if begun else str(run))
         try:
-            yield from train(replace(self.options, fold=number, **where))
+            yield from train(own)
         except Interrupted as e:
             reason = str(e).partition(";")[0].partition(", saved")[0]
             again = f"residua train --resume {shlex.quote(str(self.folder))}"
@@ -136,7 +136,7 @@ def pooled(found: list[dict[str, Any]]) -> dict[str, Any]:
     classes = found[0]["classes"]
     if any(f["classes"] != classes for f in found):
         raise DataError("the folds have different classes: the data have changed since the first was trained")
-    confusion = np.sum([f["confusion"] for f in found], axis=0, dtype=np.int64)
+    confusion = np.array([f["confusion"] for f in found], np.int64).sum(0)
     n, wrong = int(confusion.sum()), int(confusion.sum() - np.trace(confusion))
     return {
         "n": n,

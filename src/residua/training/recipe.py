@@ -336,7 +336,7 @@ def from_json(values: Mapping[str, Any], start: Recipe | None = None) -> Recipe:
             values.get("steps") is None
         ):  # one way to say how long replaces the other
             values = {"epochs": None, "steps": None} | values
-        meant = {"batch_size": {"min_epoch_steps": 0}, "lr": {"lr_with_batch": "none"}}
+        meant: dict[str, dict[str, Any]] = {"batch_size": {"min_epoch_steps": 0}, "lr": {"lr_with_batch": "none"}}
         values = {k: v for said, off in meant.items() if said in values for k, v in off.items()} | values
         return replace(start, **values)
     if absent := [f for f in ("batch_size", "lr") if f not in values]:
