@@ -14,7 +14,7 @@ from PIL import Image
 from acceptance import Acceptance, picture, save
 from residua.data import scan as scanning
 from residua.data.check import Check, examine, material
-from residua.data.facts import hidden, imbalance, sizes
+from residua.data.facts import hidden, hidden_by_crop, imbalance, sizes
 from residua.data.findings import MUST, NOTE, SHOULD, Finding
 from residua.data.scan import KILLED, ends_blank, scan
 from residua.data.shapes import series
@@ -140,6 +140,13 @@ def test_a_class_of_which_no_picture_can_be_used_must_be_mended(sound: Path):
     assert "lost-class" in {f.kind for f in check.to_mend} and found(check, "unusable").count == 25
 
 
+def test_a_split_of_which_no_picture_can_be_used_is_told(sound: Path):
+    for path in (sound / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    check = checked(sound)
+    assert found(check, "lost-split").severity == SHOULD and "missing-class" not in kinds(check)
+
+
 def test_an_empty_class_folder_is_told(sound: Path):
     (sound / "train" / "moths").mkdir()
     check = checked(sound)
@@ -179,6 +186,14 @@ def test_the_same_file_in_two_splits_must_be_mended_from_one_per_cent_on(sound: 
     shutil.copy(sound / "train" / "ants" / "a.png", sound / "val" / "ants" / "z.png")
     check = checked(sound)
     assert [f.kind for f in check.to_mend] == ["leak"] and "9.1 % of it" in check.to_mend[0].sentence
+
+
+def test_a_split_that_is_in_train_as_a_whole_is_told_as_100_per_cent(sound: Path):
+    shutil.rmtree(sound / "val")
+    shutil.copytree(sound / "train", sound / "val")
+    check = checked(sound)
+    leak = found(check, "leak")
+    assert leak.count == 50 and "50 pictures of val (100 % of it)" in leak.sentence and len(leak.groups) == 50
 
 
 def test_the_same_file_twice_in_one_class_is_a_note(sound: Path):
@@ -269,6 +284,35 @@ def test_what_a_crop_hides_is_what_is_left_of_the_resized_picture():
     assert shares == pytest.approx(1 - 224**2 / resized)
 
 
+def test_only_a_view_that_crops_hides_anything():
+    sides, labels = (np.array([400, 100, 100]), np.array([100, 100, 400])), np.array([0, 0, 2])
+    views = {fit: View(90, fit, 100, "L", (0.5,), (0.5,)) for fit in ("crop", "pad", "squash")}
+    told = {fit: hidden_by_crop(view, sides, labels, classes=("a", "b", "c")) for fit, view in views.items()}
+    assert told["pad"] == told["squash"] == {}
+    shares = [1 - 0.81 / 4, 1 - 0.81, 1 - 0.81 / 4]
+    assert told["crop"]["mean"] == pytest.approx(np.mean(shares)) and told["crop"]["over_40"] == 2
+    assert told["crop"]["classes"] == {
+        "a": {"mean": pytest.approx(np.mean(shares[:2])), "over_40": 1, "pictures": 2},
+        "c": {"mean": pytest.approx(shares[2]), "over_40": 1, "pictures": 1},
+    }
+
+
+def test_a_class_that_a_crop_hides_more_of_is_named_and_none_that_is_like_all(tmp_path: Path):
+    for i in range(4):
+        for label, side in (("long", 160), ("longer", 160)):
+            save(tmp_path / label / f"{i}.png", np.asarray(photo(i + side, side))[:80])
+    assert "loses most" not in found(checked(tmp_path), "crop").sentence
+    for path in (tmp_path / "longer").iterdir():
+        save(path, np.asarray(photo(7, 160))[:40])
+    assert "'longer' loses most, 75 % on average" in found(checked(tmp_path), "crop").sentence
+
+
+def test_formats_go_by_their_whole_names(tmp_path: Path):
+    for i, ending in enumerate(("jp2", "webp")):
+        save(tmp_path / ending / f"1.{ending}", np.asarray(photo(i)))
+    assert checked(tmp_path).to_json()["formats"] == {"JPEG2000": 1, "WEBP": 1}
+
+
 def test_sizes_and_imbalance_in_numbers():
     assert sizes(np.array([30, 10, 20]), np.array([15, 50, 25])) == {
         "width": {"min": 10, "median": 20, "max": 30},
@@ -331,3 +375,12 @@ def test_a_photo_saved_anew_is_found_among_hundreds(real_data: Path, tmp_path: P
         image.reduce(2).save(root / "bees" / "stolen.jpg", quality=50)
     check = checked(root)
     assert named(check, found(check, "alike-two-labels")) == [[f"ants/{first.name}", "bees/stolen.jpg"]]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_near_copies_of_cifar10_are_about_as_many_as_people_found(real_data: Path):
+    """Of its test pictures 3.3 % have a copy in train by eye (Barz & Denzler 2020, arXiv:1902.00423)."""
+    check = examine(material("cifar10", root=str(real_data)))
+    assert found(check, "alike-leak").count / 10_000 == pytest.approx(0.033, abs=0.006)
+    assert found(check, "alike-two-labels").count < 20

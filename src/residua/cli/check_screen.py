@@ -26,8 +26,7 @@ def show(document: Mapping[str, Any]) -> None:
     console.print()
     console.print(cell(document["name"], "bold"), cell(headline(document), ""))
     console.print(cell(small_print(document), "dim"))
-    if document["splits"]:
-        console.print(class_table(document))
+    console.print(class_table(document) if document["splits"] else "")
     for severity in HEADS:
         found = [f for f in document["findings"] if f["severity"] == severity]
         said = document["notes"] if severity == "note" else ()
@@ -35,7 +34,8 @@ def show(document: Mapping[str, Any]) -> None:
     if document["proposals"]:
         console.print(cell("proposed", "bold"))
         console.print(proposals(document["proposals"]))
-        console.print(cell("train   "), cell(document["command"], "cyan"))
+        mended = not any(f["severity"] == "must" for f in document["findings"])
+        console.print(cell("train   " if mended else "then    "), cell(document["command"], "cyan"))
     console.print(cell("page    "), cell(document["out"]["page"], "bold"))
     console.print(cell("table   "), cell(document["out"]["table"], "bold"))
 
@@ -59,13 +59,15 @@ def small_print(document: Mapping[str, Any]) -> str:
             else f"{w['min']} to {w['max']} px wide, {h['min']} to {h['max']} px high"
         )  # fmt: skip
     parts += [", ".join(f"{n:,} {kind}" for kind, n in document["formats"].items())] if document["formats"] else []
-    parts += ["grey" if document["channels"] == 1 else "colour", f"looked at in {duration(document['seconds'])}"]
+    parts += ["grey" if document["channels"] == 1 else "colour"] if sizes else []
+    parts += [f"looked at in {duration(document['seconds'])}"]
     return " · ".join(parts)
 
 
 def class_table(document: Mapping[str, Any]) -> "Table":
     """One row a class: pictures in each split with a bar, and what a centre crop would hide."""
     per, hidden = document["splits"], document["hidden_by_crop"].get("classes", {})
+    crop = ["crop hides"] if document["hidden_by_crop"].get("mean") else []
     first = next(iter(per))
     names = list(per[first])
     title = None
@@ -74,7 +76,7 @@ def class_table(document: Mapping[str, Any]) -> "Table":
         names = [*ordered[: CLASSES // 2], *ordered[-(CLASSES // 2) :]]
         title = f"the {CLASSES // 2} largest and smallest of {len(per[first]):,} classes"
     heads = [h for s in per for h in (s, " " * (1 + list(per).index(s)))]
-    shown = table("class", *heads, "crop hides", right=(*per, "crop hides"), title=title)
+    shown = table("class", *heads, *crop, right=(*per, *crop), title=title)
     length = BAR if len(per) < 3 else NARROW
     most = {s: max([*n.values(), 1]) for s, n in per.items()}
     for c in names:
@@ -86,7 +88,8 @@ def class_table(document: Mapping[str, Any]) -> "Table":
                 cell(bar_of(n / most[s], length), "blue" if s == "train" else "green"),
             ]
         share = hidden.get(c, {}).get("mean")
-        shown.add_row(cell(c), *cells, "–" if share is None else percent(share, 0))
+        cells += ["–" if share is None else percent(share, 0)] if crop else []
+        shown.add_row(cell(c), *cells)
     return shown
 
 
@@ -106,7 +109,7 @@ def findings(console: "Console", severity: str, found: Sequence[Mapping[str, Any
     for f in found:
         words = Text.assemble(cell(f["sentence"]), " ", cell(f["todo"], "dim"))
         rows.add_row(Text(mark, style), words)
-        if severity != "note":
+        if severity != "note" or f.get("kind") == "not-used":
             for line in examples(f):
                 rows.add_row("", cell(f"  {line}", "dim"))
     console.print(cell(title, style))

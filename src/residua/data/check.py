@@ -17,7 +17,7 @@ from PIL import Image
 from residua.data.copies import copies, near_copies
 from residua.data.dataset import ArrayImages, Skipped
 from residua.data.decode import BadPicture, decode
-from residua.data.facts import hidden, hidden_by_crop, imbalance, sizes
+from residua.data.facts import hidden_by_crop, imbalance, sizes
 from residua.data.findings import MUST, NOTE, SHOULD, Finding, balance, classes, unusable
 from residua.data.folder import class_folders, root_of, split_folders
 from residua.data.known import open_known
@@ -153,12 +153,12 @@ def sides(seen: Seen) -> list[list[int]]:
 
 def hidden_of(seen: Seen) -> dict[str, Any]:
     """What a centre crop would hide of each class, with the sides of the view that was reckoned with."""
-    if not seen.good.any():
+    if not seen.good.any():  # and so no view
         return {}
-    looks, view = seen.looks[seen.good], seen.view
-    shares = hidden(view, looks["width"], looks["height"])
-    found = hidden_by_crop(seen.of.classes, seen.of.labels[seen.good], shares)
-    return found | {"side_px": view.side_px, "resize_px": view.resize_px}
+    looks = seen.looks[seen.good]
+    return hidden_by_crop(
+        seen.view, (looks["width"], looks["height"]), seen.of.labels[seen.good], classes=seen.of.classes
+    )
 
 
 def left_out(seen: Seen) -> Iterator[Skipped]:
@@ -230,7 +230,7 @@ def known(name: str, root: str | None) -> Material:
         spec=name, name=name, names=[n for p in parts for n in p.names], classes=dataset.classes,
         labels=np.concatenate([p.labels for p in parts]), splits=splits,
         split=np.repeat(np.arange(len(parts)), [len(p) for p in parts]),
-        arrays=tuple(p.images for p in parts if isinstance(p.images, ArrayImages)),
+        arrays=tuple(p.images for p in parts if isinstance(p.images, ArrayImages)), root=root or "",
     )  # fmt: skip
 
 

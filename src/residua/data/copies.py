@@ -1,6 +1,6 @@
 """Findings about pictures that are there twice: under two labels, in two splits, or in one place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,12 +32,21 @@ def copies(seen: Seen) -> Iterator[Finding]:
 def leaks(seen: Seen, groups: Groups) -> Iterator[Finding]:
     """The same file in two splits."""
     for s, held, earlier in held_again(seen, groups):
-        n = len(held)
-        share = n / max(1, sum(seen.per_split[s].values()))
-        sentence = f"{pictures(n)} of {s} ({100 * share:.2g} % of it) {is_are(n)} also in {earlier}, file by file."
+        n, share = len(held), len(held) / sum(seen.per_split[s].values())
+        sentence = f"{pictures(n)} of {s} ({per_cent(share)} of it) {is_are(n)} also in {earlier}, file by file."
         todo = f"What is measured on {s} is too good. Take the copies out of one of the two."
-        bad = MUST if share >= LEAK else SHOULD
-        yield Finding("leak", bad, n, sentence, todo, [g for g in groups if set(g) & set(held)])
+        yield Finding("leak", MUST if share >= LEAK else SHOULD, n, sentence, todo, holding(groups, held))
+
+
+def per_cent(share: float) -> str:
+    """``0.0913`` as ``9.1 %``."""
+    return f"{100 * share:.0f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+
+
+def holding(groups: Groups, some: Sequence[int]) -> list[Sequence[int]]:
+    """The groups that hold one of some pictures."""
+    wanted = set(some)
+    return [g for g in groups if not wanted.isdisjoint(g)]
 
 
 def held_again(seen: Seen, groups: Groups) -> Iterator[tuple[str, list[int], str]]:
@@ -69,12 +78,11 @@ def near_copies(seen: Seen) -> Iterator[Finding]:
         yield Finding("alike-two-labels", SHOULD, len(torn), sentence, "Look at them: a label may be wrong.", torn)
     crossing = [g for g in groups if len(set(split[g])) > 1]
     for s, held, earlier in held_again(seen, crossing):
-        n = len(held)
-        share = n / max(1, sum(seen.per_split[s].values()))
+        n, share = len(held), len(held) / sum(seen.per_split[s].values())
         look = "looks" if n == 1 else "look"
-        sentence = f"{pictures(n)} of {s} ({100 * share:.2g} % of it) {look} nearly the same as one in {earlier}."
+        sentence = f"{pictures(n)} of {s} ({per_cent(share)} of it) {look} nearly the same as one in {earlier}."
         todo = f"What is measured on {s} is too good. Keep pictures of one thing in one split."
-        yield Finding("alike-leak", SHOULD, n, sentence, todo, [g for g in crossing if set(g) & set(held)])
+        yield Finding("alike-leak", SHOULD, n, sentence, todo, holding(crossing, held))
     rest = [g for g in groups if len(set(labels[g])) == 1 and len(set(split[g])) == 1]
     if rest:
         n = sum(map(len, rest))

@@ -58,16 +58,26 @@ def hidden(view: View, widths: Numbers, heights: Numbers) -> Shares:
     return 1 - kept**2 / (w * h)
 
 
-def hidden_by_crop(classes: Sequence[str], labels: Numbers, shares: Shares) -> dict[str, Any]:
-    """The mean share of the area hidden, and how many pictures lose much (over 40 %): of all and of each class."""
-    if not len(shares):
+def hidden_by_crop(
+    view: View, sides: tuple[Numbers, Numbers], labels: Numbers, *, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Of pictures of these widths and heights, the mean share of the area hidden, and how many lose much (over 40 %):
+    of all and of each class; with the sides of the view. {} for a view that does not crop, which hides nothing.
+    """
+    if view.fit != "crop" or not len(labels):
         return {}
-
-    def told(some: Shares) -> dict[str, Any]:
-        return {"mean": float(some.mean()), "over_40": int((some > MUCH).sum()), "pictures": len(some)}
-
-    each = {c: told(shares[labels == i]) for i, c in enumerate(classes) if (labels == i).any()}
-    return told(shares) | {"classes": each}
+    shares = hidden(view, *sides)
+    n = np.bincount(labels, minlength=len(classes))
+    total, over = np.bincount(labels, shares), np.bincount(labels, shares > MUCH)
+    each = {
+        c: {"mean": float(total[i] / n[i]), "over_40": int(over[i]), "pictures": int(n[i])}
+        for i, c in enumerate(classes)
+        if n[i]
+    }
+    return {
+        "mean": float(shares.mean()), "over_40": int((shares > MUCH).sum()), "pictures": len(shares), "classes": each,
+        "side_px": view.side_px, "resize_px": view.resize_px,
+    }  # fmt: skip
 
 
 def quick(dataset: Dataset, view: View) -> dict[str, Any]:
@@ -78,8 +88,7 @@ def quick(dataset: Dataset, view: View) -> dict[str, Any]:
     return {
         "sizes": sizes(widths, heights),
         "imbalance": imbalance(dict(zip(dataset.classes, train.tolist(), strict=True))),
-        "hidden_by_crop": hidden_by_crop(dataset.classes, labels, hidden(view, widths, heights))
-        | {"side_px": view.side_px, "resize_px": view.resize_px},
+        "hidden_by_crop": hidden_by_crop(view, (widths, heights), labels, classes=dataset.classes),
     }
 
 

@@ -98,7 +98,9 @@ def classes(seen: Seen) -> Iterator[Finding]:
             "unknown-class", MUST, len(strange), f"Not among the classes of train: {words}.", todo, each(rows)
         )
     for s in (s for s in of.splits if s != "train"):
-        if none := sorted(c for c in train if not per[s].get(c)):
+        if not any(per[s].values()):
+            yield Finding("lost-split", SHOULD, 1, f"No picture of {s} can be used.", "Training goes on as without it.")
+        elif none := sorted(c for c in train if not per[s].get(c)):
             sentence = f"{s} has no picture of {some([shown(c) for c in none])}."
             yield Finding("missing-class", SHOULD, len(none), sentence, "How well it is recognised cannot be measured.")
     if of.empty:

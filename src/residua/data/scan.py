@@ -16,6 +16,7 @@ from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from residua.data.batches import end_with
@@ -32,7 +33,7 @@ ORIENTATION = 0x0112
 LOOK = np.dtype(
     [
         ("width", "u4"), ("height", "u4"), ("bytes", "i8"), ("digest", "u8", (2,)), ("hash", "u8"),
-        ("tile", "u1", (TILE_PX, TILE_PX, 3)), ("format", "U6"), ("mode", "U6"), ("grey", "?"), ("flat", "?"),
+        ("tile", "u1", (TILE_PX, TILE_PX, 3)), ("format", "U8"), ("mode", "U6"), ("grey", "?"), ("flat", "?"),
         ("turned", "?"), ("moving", "?"), ("clear", "?"), ("blank", "?"),
     ]
 )  # fmt: skip
@@ -114,9 +115,10 @@ _paths: Sequence[str]  # set once when a worker starts: sent with every task, a 
 
 
 def start_worker(paths: Sequence[str], parent: int) -> None:
-    """Make ready: Ctrl-C left to the parent, and an end if the parent is gone."""
+    """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
     global _paths
     _paths = paths
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with, args=(parent,), daemon=True).start()
 

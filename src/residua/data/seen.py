@@ -21,7 +21,8 @@ class Material:
     """What is to be looked at: N pictures with names, classes (all of any split, sorted) and splits.
 
     `paths` is empty where the pictures are in memory (`arrays`, those of a known set, one after the other).
-    `empty` are class folders of train without any file, `litter` what is hidden, `advice` why nothing can be trained.
+    `empty` are class folders of train without any file, `litter` what is hidden, `advice` why nothing can be trained,
+    `root` where a known set was looked for, if not where it is by default.
     """
 
     spec: str
@@ -39,6 +40,7 @@ class Material:
     litter: tuple[str, ...] = ()
     groups: bool = False
     advice: str = ""
+    root: str = ""
 
     def __len__(self) -> int:
         """How many pictures."""

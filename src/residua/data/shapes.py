@@ -10,52 +10,55 @@ from residua.data.facts import MUCH, hidden
 from residua.data.findings import HALF, NAMED, NOTE, SHOULD, Finding, each, is_are, pictures, spread
 from residua.data.names import shown
 from residua.data.seen import Seen
-from residua.data.similar import Flags
+from residua.data.similar import Flags, Indices
 from residua.data.splits import some
+
+#: A class is named as the one that a crop hides most of where its mean is this much above the mean of all.
+UNLIKE = 0.05
 
 
 def shapes(seen: Seen) -> Iterator[Finding]:
     """What the view does to pictures of these shapes."""
-    if not seen.good.any():
+    if seen.good.any():
+        yield from cut(seen)
+        yield from enlarged(seen)
+
+
+def cut(seen: Seen) -> Iterator[Finding]:
+    """Pictures of which a centre crop would hide much."""
+    labels, n = seen.of.labels[seen.good], int(seen.good.sum())
+    shares = hidden(seen.view, seen.looks["width"][seen.good], seen.looks["height"][seen.good])
+    lost = np.zeros(len(seen.of))
+    lost[seen.good] = shares
+    rows = seen.where(lost > MUCH)
+    if not len(rows):
         return
-    of, looks, view = seen.of, seen.looks, seen.view
-    lost = np.zeros(len(of))
-    lost[seen.good] = hidden(view, looks["width"][seen.good], looks["height"][seen.good])
-    cut = seen.where(lost > MUCH)
-    worst = cut[np.argsort(-lost[cut], kind="stable")]
-    if len(cut):
-        means = {
-            c: lost[seen.good & (of.labels == k)].mean()
-            for k, c in enumerate(of.classes)
-            if (seen.good & (of.labels == k)).any()
-        }
-        most = max(means, key=lambda c: means[c])
-        halves = int((lost > HALF).sum())
-        sentence = (
-            f"A centre crop hides more than {100 * MUCH:.0f} % of the picture in {len(cut):,} of "
-            f"{int(seen.good.sum()):,}, more than half in {halves:,}; {shown(most)} loses most, "
-            f"{100 * means[most]:.0f} % on average."
-        )
-        bad = SHOULD if halves > seen.good.sum() / 5 or means[most] > HALF else NOTE
-        todo = "What stands at an edge is never seen. Look at the frames; --fit pad shows all of each picture."
-        remarks = {int(i): f"{100 * lost[i]:.0f} % hidden" for i in worst[:NAMED]}
-        yield Finding("crop", bad, len(cut), sentence, todo, each(worst[:NAMED]), remarks)
+    means = np.bincount(labels, shares) / np.maximum(np.bincount(labels), 1)
+    most, halves = int(means.argmax()), int((shares > HALF).sum())
+    sentence = f"A centre crop hides more than {100 * MUCH:.0f} % of the area of {len(rows):,} of {pictures(n)}"
+    sentence += f", more than half of {halves:,}" if halves else ""
+    if means[most] > shares.mean() + UNLIKE:
+        sentence += f"; '{shown(seen.of.classes[most])}' loses most, {100 * means[most]:.0f} % on average"
+    todo = "What stands at an edge is never seen; everything is with --fit pad."
+    rows = rows[np.argsort(-lost[rows], kind="stable")][:NAMED]
+    bad = SHOULD if halves > n / 5 or means[most] > HALF else NOTE
+    remarks = {int(i): f"{100 * lost[i]:.0f} % hidden" for i in rows}
+    yield Finding("crop", bad, int((lost > MUCH).sum()), f"{sentence}.", todo, each(rows), remarks)
+
+
+def enlarged(seen: Seen) -> Iterator[Finding]:
+    """Pictures smaller than what the net sees."""
+    looks, side_px = seen.looks, seen.view.side_px
     side = np.minimum(looks["width"], looks["height"])
-    small = seen.where(side < view.side_px) if not seen.dataset.same_size else np.array([], np.int64)
-    if len(small):
-        order = small[np.argsort(side[small], kind="stable")][:NAMED]
-        sentence = f"{pictures(len(small))} {is_are(len(small))} smaller than the {view.side_px} px that the net sees."
-        bad = SHOULD if len(small) > seen.good.sum() / 10 else NOTE
-        remarks = {int(i): f"{looks['width'][i]} × {looks['height'][i]}" for i in order}
-        yield Finding(
-            "small",
-            bad,
-            len(small),
-            sentence,
-            "What is enlarged looks soft. --image-size sets the side.",
-            each(order),
-            remarks,
-        )
+    small = seen.where(side < side_px)
+    if seen.dataset.same_size or not len(small):
+        return
+    sentence = f"{pictures(len(small))} {is_are(len(small))} smaller than the {side_px} px that the net sees."
+    bad = SHOULD if len(small) > seen.good.sum() / 10 else NOTE
+    rows = small[np.argsort(side[small], kind="stable")][:NAMED]
+    remarks = {int(i): f"{looks['width'][i]} × {looks['height'][i]}" for i in rows}
+    todo = "What is enlarged looks soft. --image-size sets the side."
+    yield Finding("small", bad, len(small), sentence, todo, each(rows), remarks)
 
 
 # -- kinds ----------------------------------------------------------------------------------------------------------
@@ -67,61 +70,42 @@ READ = {"CMYK": "of CMYK as RGB", "YCCK": "of YCCK as RGB", "P": "of a palette a
 def kinds(seen: Seen) -> Iterator[Finding]:
     """What is unusual about the way pictures are stored, and whether that gives the class away."""
     looks, labels = seen.looks, seen.of.labels
-    mode, grey = looks["mode"], looks["grey"] & ~looks["flat"]
-    gif = seen.where(looks["format"] == "GIF")
-    if 0 < len(gif) * 20 <= seen.good.sum():
+    grey, files = looks["grey"] & ~looks["flat"], looks["format"]
+
+    def told(kind: str, bad: str, rows: Indices, sentence: str, todo: str) -> Iterator[Finding]:
+        if len(rows):
+            yield Finding(kind, bad, len(rows), sentence, todo, each(spread(rows, labels)))
+
+    gif = seen.where(files == "GIF")
+    if len(gif) * 20 <= seen.good.sum():
         sentence = f"{pictures(len(gif), 'GIF')} among {int(seen.good.sum()):,} pictures."
-        yield Finding(
-            "gif",
-            SHOULD,
-            len(gif),
-            sentence,
-            "Look at it: often a placeholder that a page showed for a lost photo.",
-            each(gif),
-        )
-    if seen.channels == 3 and len(some_grey := seen.where(grey)):
-        sentence = f"{pictures(len(some_grey))} of a set in colour {is_are(len(some_grey))} grey."
-        yield Finding(
-            "grey", NOTE, len(some_grey), sentence, "What is grey is read as colour.", each(spread(some_grey, labels))
-        )
-    if len(flat := seen.where(looks["flat"])):
-        sentence = f"{pictures(len(flat))} {is_are(len(flat))} of one colour all over."
-        yield Finding(
-            "flat",
-            SHOULD,
-            len(flat),
-            sentence,
-            "There is nothing to learn in one colour: take it away.",
-            each(spread(flat, labels)),
-        )
-    if len(turned := seen.where(looks["turned"])):
-        sentence = f"{pictures(len(turned))} {is_are(len(turned))} stored turned."
-        yield Finding(
-            "turned",
-            NOTE,
-            len(turned),
-            sentence,
-            "Each is set upright, as its EXIF data say.",
-            each(spread(turned, labels)),
-        )
-    wide = np.char.startswith(mode, "I")
-    others = [f"{n:,} {word}" for key, word in READ.items() if (n := len(seen.where(mode == key)))]
-    others += [f"{n:,} of 16 bits as 8"] if (n := len(seen.where(wide))) else []
-    others += [f"{n:,} transparent over white"] if (n := len(seen.where(looks["clear"]))) else []
-    others += [f"{n:,} moving by the first frame"] if (n := len(seen.where(looks["moving"]))) else []
-    unusual = seen.where(np.isin(mode, list(READ)) | wide | looks["clear"] | looks["moving"])
-    if len(unusual):
-        yield Finding(
-            "read",
-            NOTE,
-            len(unusual),
-            f"Read in their own way: {', '.join(others)}.",
-            "",
-            each(spread(unusual, labels)),
-        )
-    yield from gives_away(
-        seen, {"grey": grey, **{f"{f} files": looks["format"] == f for f in np.unique(looks["format"][seen.good])}}
-    )
+        todo = "Look at it: often a placeholder that a page showed for a lost photo."
+        yield from told("gif", SHOULD, gif, sentence, todo)
+    if seen.channels == 3:
+        rows = seen.where(grey)
+        sentence = f"{pictures(len(rows))} of a set in colour {is_are(len(rows))} grey."
+        yield from told("grey", NOTE, rows, sentence, "What is grey is read as colour.")
+    rows = seen.where(looks["flat"])
+    sentence = f"{pictures(len(rows))} {is_are(len(rows))} of one colour all over."
+    yield from told("flat", SHOULD, rows, sentence, "There is nothing to learn in one colour: take it away.")
+    rows = seen.where(looks["turned"])
+    sentence = f"{pictures(len(rows))} {is_are(len(rows))} stored turned."
+    yield from told("turned", NOTE, rows, sentence, "Each is set upright, as its EXIF data say.")
+    rows, ways = read(seen)
+    yield from told("read", NOTE, rows, f"Read in their own way: {', '.join(ways)}.", "")
+    yield from gives_away(seen, {"grey": grey, **{f"{f} files": files == f for f in np.unique(files[seen.good]) if f}})
+
+
+def read(seen: Seen) -> tuple[Indices, list[str]]:
+    """The pictures that are read in a way of their own, and how many in which."""
+    looks = seen.looks
+    mode, wide = looks["mode"], np.char.startswith(looks["mode"], "I")
+    facts = {word: mode == key for key, word in READ.items()}
+    facts |= {"of 16 bits as 8": wide, "transparent over white": looks["clear"]}
+    facts |= {"moving by the first frame": looks["moving"]}
+    counts = {word: len(seen.where(holds)) for word, holds in facts.items()}
+    every = np.logical_or.reduce(list(facts.values()))
+    return seen.where(every), [f"{n:,} {word}" for word, n in counts.items() if n]
 
 
 def gives_away(seen: Seen, facts: Mapping[str, Flags]) -> Iterator[Finding]:

@@ -27,8 +27,10 @@ def proposed(check: Check) -> Check:
     if len(check.classes) < 2:
         return check
     found = (*fit(check), *net(check), *split(check), *balance(check))
+    of = check.seen.of
     asked = [p.flag for p in found if not p.automatic and p.flag]
-    return replace(check, proposals=found, command=" ".join(["residua train", shlex.quote(check.seen.of.spec), *asked]))
+    where = ["--root", shlex.quote(of.root)] if of.root else []
+    return replace(check, proposals=found, command=" ".join(["residua train", shlex.quote(of.spec), *where, *asked]))
 
 
 def fit(check: Check) -> Iterator[Proposal]:
@@ -67,7 +69,7 @@ def split(check: Check) -> Iterator[Proposal]:
     """What is held out, and what should stay together."""
     seen = check.seen
     per, k = seen.per_split, len(check.classes)
-    sizes = {s: sum(n.values()) for s, n in per.items()}
+    sizes = {s: sum(n.values()) for s, n in per.items() if any(n.values())}
     train = sizes["train"]
     if "test" not in sizes and "val" not in sizes:
         train -= round(train * TEST_FRACTION)

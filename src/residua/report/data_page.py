@@ -54,6 +54,7 @@ def data_page(folder: Path, document: Mapping[str, Any], picture_of: PictureOf) 
         "must": sum(f["severity"] == "must" for f in found),
         "should": sum(f["severity"] == "should" for f in found),
         "groups": [g for g in groups if g[3]],
+        "lists_more": any(f["listed"] and f["more"] for f in found),
         "data": parts(document),
         "proposals": [
             {k: say.label(v) if isinstance(v, str) else v for k, v in p.items()} for p in document["proposals"]
@@ -77,7 +78,7 @@ def parts(document: Mapping[str, Any]) -> dict[str, Any]:
         "splits": list(_splits(document)),
         "classes": rows,
         "more": more,
-        "hides": bool(_mapping(document.get("hidden_by_crop"))),
+        "hides": bool(say.number(_mapping(document.get("hidden_by_crop")).get("mean"))),
         "view": _mapping(document.get("hidden_by_crop")),
         "sizes": size_words(document),
         "scatter": scatter(document),
