@@ -77,7 +77,7 @@ def test_the_stage_is_the_sum_of_its_last_unit():
 @pytest.mark.parametrize("method", RULES)
 @pytest.mark.parametrize("name", ["cifar_resnet14", "cifar_preact14", "cifar_plain14", "googlenet"])
 def test_a_map_does_not_depend_on_the_other_images(name, method):
-    net, x = net_of(name), images()
+    net, x = net_of(name), images_for(name)
     together = maps(net, x, method=method)
     for i in range(3):
         alone = maps(net, x[i : i + 1], TARGETS[i : i + 1], method=method)[0]
