@@ -59,19 +59,39 @@ def test_the_test_on_the_same_images_is_scipys_in_whatever_order_they_stand(make
     assert (pair["p"] < 0.05) == pair["sentence"].endswith("A is better than B.")
 
 
-def test_runs_of_other_data_are_told_apart_and_none_is_called_better(make_run) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [({"name": "birds"}, "A digits, B birds"), ({"fingerprint": "0b"}, "all called digits")],
+)
+def test_runs_of_other_data_are_told_apart_and_none_is_called_better(  # type: ignore[no-untyped-def]
+    make_run, other: dict[str, str], told: str
+) -> None:
+    """Also where their images bear the same names: a copy made smaller, a folder that was cleaned."""
+    a, b = make_run(name="a"), make_run(name="b")
+    for run, right, mark in (
+        (a, np.ones, {"fingerprint": "0a"} if "fingerprint" in other else {}),
+        (b, np.zeros, other),
+    ):
+        predictions(run, right(90, bool), ["x"] * 90)
+        data = json.loads((run / "data_check.json").read_text())
+        (run / "data_check.json").write_text(json.dumps(data | mark))
+    found = compare([a, b])
+    (pair,) = found["pairs"]
+    assert "p" not in pair and pair["why_not"] == "A and B had different data, so they are not paired."
+    (note,) = found["notes"]
+    assert f"different data ({told})" in note and "no run is called better" in note and "\n" not in note
+    page = compare_page([a, b], a.parent / "c.html").read_text(encoding="utf-8")
+    assert 'class="best"' not in page and "is better than" not in page
+
+
+def test_runs_that_saw_other_test_images_are_not_paired(make_run) -> None:  # type: ignore[no-untyped-def]
     a, b = make_run(name="a"), make_run(name="b")
     predictions(a, np.ones(90, bool), ["x"] * 90)
     predictions(b, np.zeros(80, bool), ["x"] * 80)
-    data = json.loads((b / "data_check.json").read_text())
-    (b / "data_check.json").write_text(json.dumps(data | {"name": "birds"}))
-    found = compare([a, b])
-    (pair,) = found["pairs"]
+    (pair,) = compare([a, b])["pairs"]
     assert "p" not in pair and pair["why_not"] == (
         "A and B were tested on different images (90 and 80, 80 of them shared)."
     )
-    assert any("no run is called better" in note and "\n" not in note for note in found["notes"])
-    assert 'class="best"' not in compare_page([a, b], a.parent / "c.html").read_text(encoding="utf-8")
 
 
 def test_several_tests_count_together(make_run) -> None:  # type: ignore[no-untyped-def]

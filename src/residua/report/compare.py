@@ -172,9 +172,15 @@ def _range(bounds: Any, write: Any) -> str:
     return f"{write(bounds[0])} to {write(bounds[1])}" if bounds else ""
 
 
-def _same_data(rows: Iterable[Mapping[str, Any]]) -> bool:
-    marks = {r["fingerprint"] or r["data"] for r in rows}
-    return len(marks) == 1
+def _same_data(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all had the data of the first: by fingerprint, or by name where a run has none."""
+    first = rows[0]
+    return all(
+        r["fingerprint"] == first["fingerprint"]
+        if r["fingerprint"] and first["fingerprint"]
+        else r["data"] == first["data"]
+        for r in rows[1:]
+    )
 
 
 # -- what differs ---------------------------------------------------------------------------------------------------
@@ -228,7 +234,8 @@ def _notes(runs: Sequence[Compared]) -> list[str]:
     notes = [f"{r.key} is not finished: it has no test error yet." for r in runs if not r.files.finished]
     rows = [_row(r) for r in runs]
     if not _same_data(rows):
-        told = ", ".join(f"{r['key']} {r['data']}" for r in rows)
+        names = {r["data"] for r in rows}
+        told = ", ".join(f"{r['key']} {r['data']}" for r in rows) if len(names) > 1 else f"all called {names.pop()}"
         notes.append(
             f"The runs had different data ({told}): their errors are of different images, so no run is called better."
         )
@@ -249,13 +256,17 @@ def _pairs(runs: Sequence[Compared]) -> list[dict[str, Any]]:
     chosen = (
         list(combinations(range(len(runs)), 2)) if len(runs) <= ALL_PAIRS else [(0, i) for i in range(1, len(runs))]
     )
-    answers = [_answers(r.files) for r in runs]
+    figures, answers = [_row(r) for r in runs], [_answers(r.files) for r in runs]
     rows: list[dict[str, Any]] = []
     tests: list[Paired | None] = []
     for i, j in chosen:
-        test, why_not = _tested(answers[i], answers[j], runs[i].key, runs[j].key)
+        a, b = runs[i].key, runs[j].key
+        other = (
+            "" if _same_data((figures[i], figures[j])) else f"{a} and {b} had different data, so they are not paired."
+        )
+        test, why_not = (None, other) if other else _tested(answers[i], answers[j], a, b)
         tests.append(test)
-        rows.append({"a": runs[i].key, "b": runs[j].key, "why_not": why_not or None})
+        rows.append({"a": a, "b": b, "why_not": why_not or None})
     adjusted = iter(holm([t.p for t in tests if t]))
     several = sum(t is not None for t in tests) > 1
     for row, test in zip(rows, tests, strict=True):
@@ -309,8 +320,8 @@ def sentence(a: str, b: str, test: "Paired", p: float) -> str:
         f"where {second} is right"
     )
     if p < ALPHA:
-        return f"{counts} (p = {chance(p)}): {first} is better than {second}."
-    return f"{counts} (p = {chance(p)}): that may well be chance."
+        return f"{counts} (p{say.JOIN}={say.JOIN}{chance(p)}): {first} is better than {second}."
+    return f"{counts} (p{say.JOIN}={say.JOIN}{chance(p)}): that may well be chance."
 
 
 def chance(p: float) -> str:
