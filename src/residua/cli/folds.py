@@ -1,14 +1,15 @@
 """``residua train --folds K``: every fold's training in turn, then what they say together."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from residua.job import TrainOptions
+    from residua.engine import Decision
+    from residua.job import Event, TrainOptions
 
 
 def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
@@ -18,18 +19,20 @@ def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
     from residua.evaluate.labels import read_predictions
     from residua.job import Finished
     from residua.report import draw, label_errors
-    from residua.study.folds import begin, folds
+    from residua.study.folds import folds
 
-    made = folds(options)
+    made, said = folds(options), set[Decision]()
     done = made.k - len(made.left())
     if done:
         say(f"{done} of {made.k} folds are trained already")
-    for number in made.left():
+    for number, events in made.trainings():
         say(f"fold {number} of {made.k}")
-        for event in follow(made.train(number)):
-            begin(made)
+        for event in follow(new(events, said)):
             if isinstance(event, Finished):
                 draw(event.run)
+    for number in range(1, made.k + 1):
+        if not (made.run(number) / "report.html").is_file():
+            draw(made.run(number))  # one that was stopped after its test
     found = made.summarise()
     rows = read_predictions(made.folder / "predictions.csv")
     suspects = label_errors(made.folder, rows, pictures(options))
@@ -38,6 +41,20 @@ def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
     if not json:
         _tell(made.folder, found, len(suspects), page, options.data)
     return document
+
+
+def new(events: "Iterable[Event]", said: "set[Decision]") -> "Iterator[Event]":
+    """The events, without the decisions that an earlier fold has told in the same words."""
+    from residua.job import Decided
+
+    for event in events:
+        if isinstance(event, Decided):
+            fresh = tuple(d for d in event.decisions if d not in said)
+            said.update(fresh)
+            if not fresh:
+                continue
+            event = Decided(fresh)
+        yield event
 
 
 def pictures(options: "TrainOptions") -> "Callable[[str], Image | None]":
@@ -88,7 +105,8 @@ def _tell(folder: Path, found: dict[str, Any], suspects: int, page: Path, data: 
         cell(percent(pooled["top1_error"]), "bold"),
         cell(
             f"{pooled['wrong']:,} of {pooled['n']:,} wrong, each picture answered by the net that had not seen it; "
-            f"95 % interval {percent(low)} to {percent(high)}",
+            f"95 % interval {percent(low)} to {percent(high)}"
+            + (f", by {pooled['groups']:,} groups" if "groups" in pooled else ""),
             "dim",
         ),
     )

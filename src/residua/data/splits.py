@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from residua import seeds
+from residua.data.compact import joined
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Indices, Split
 from residua.data.dealing import dealt, grouped
 from residua.errors import UsageError
@@ -111,8 +112,6 @@ def folded(dataset: Dataset, fold: Fold, seed: int) -> tuple[dict[str, Split], l
              f"by seed {seed}"]  # fmt: skip
     if "test" in dataset.splits:
         notes.append(f"the set's own test of {len(dataset.splits['test'])} pictures is left alone")
-    if lost := absent(splits["train"], dataset):
-        raise UsageError(f"--folds {fold.k}: fold {fold.number} would train without {some(lost)}: try fewer folds")
     return splits, notes
 
 
@@ -126,9 +125,9 @@ def pooled(dataset: Dataset) -> Split:
         images: ArrayImages | FileImages = ArrayImages(torch.cat([a.array, b.array]))
     else:
         assert isinstance(a, FileImages) and isinstance(b, FileImages)
-        images = FileImages((*a.paths, *b.paths), a.mode)
+        images = FileImages(joined(a.paths, b.paths), a.mode)
     groups = None if train.groups is None or val.groups is None else np.concatenate([train.groups, val.groups])
-    return Split(images, np.concatenate([train.labels, val.labels]), (*train.names, *val.names), groups)
+    return Split(images, np.concatenate([train.labels, val.labels]), joined(train.names, val.names), groups)
 
 
 def folds_of(pool: Split, classes: tuple[str, ...], k: int, seed: int) -> Indices:
@@ -143,7 +142,12 @@ def folds_of(pool: Split, classes: tuple[str, ...], k: int, seed: int) -> Indice
         raise UsageError(f"--folds {k}: {few}, so " + (f"{most} is the most" if most > 1 else "it cannot be divided"))
     if pool.groups is None:
         return dealt(pool.labels, k, seed, "folds")
-    return grouped(pool.labels, pool.groups, [1 / k] * k, seed, "folds")
+    folds = grouped(pool.labels, pool.groups, [1 / k] * k, seed, "folds")
+    if lost := [c for i, c in enumerate(classes) if len(np.unique(folds[pool.labels == i])) < 2]:
+        raise UsageError(
+            f"--folds {k}: a fold would hold all groups of {some(lost)} and train without it: try fewer"
+        )
+    return folds
 
 
 def limited(dataset: Dataset, limit: int | None, *, turns: bool) -> Dataset:

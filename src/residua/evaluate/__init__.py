@@ -16,7 +16,7 @@ from residua.evaluate.counting import (
     together,
 )
 from residua.evaluate.counts import Z95, ClassResult, Evaluation, class_results, evaluation, wilson
-from residua.evaluate.intervals import Intervals, intervals
+from residua.evaluate.intervals import Intervals, in_groups, intervals
 from residua.evaluate.means import Means, means
 from residua.evaluate.tables import per_class_csv, predictions_csv
 
@@ -40,6 +40,7 @@ __all__ = [
     "evaluating",
     "evaluation",
     "fit_temperature",
+    "in_groups",
     "intervals",
     "logits_of",
     "means",

@@ -168,7 +168,7 @@ def evaluation(
     )
 
 
-def wilson(wrong: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(wrong: float, n: float, z: float = Z95) -> tuple[float, float]:
     """The interval of the error that `wrong` of `n` leaves plausible; (0, 1) for n = 0.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953. It stays within [0, 1] and is not empty at 0 errors.

@@ -1,4 +1,4 @@
-"""95 % intervals of what is no plain count: by bootstrap over the images."""
+"""95 % intervals of what is no plain count: by bootstrap over the images, and of errors that come in groups."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from residua import seeds
-from residua.evaluate.counts import Evaluation, Floats, Ints
+from residua.evaluate.counts import Evaluation, Floats, Ints, wilson
 
 #: How many times the images are drawn again.
 RESAMPLES = 1000
@@ -55,6 +55,24 @@ def intervals(found: Evaluation, resamples: int = RESAMPLES) -> Intervals:
     reflected = (max(0.0, 2 * here - float(high[2])), max(0.0, 2 * here - float(low[2])))
     pairs = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
     return Intervals(pairs[0], pairs[1], reflected, resamples)
+
+
+def in_groups(wrong: "np.typing.NDArray[np.bool_]", groups: Ints) -> Interval:
+    """Wilson's interval of an error over images (N,) of which those of one group (N,) are wrong or right together.
+
+    The number of images is divided by the design effect: the variance of the error where whole groups are drawn over
+    that where single images are, 1 at least. Where all or none are wrong, a group counts as one image.
+    Sources: Kish 1965, sec. 8.2; Korn & Graubard 1998, Survey Methodology 24(2).
+    """
+    _, member = np.unique(groups, return_inverse=True)
+    size, bad = np.bincount(member), np.bincount(member, wrong)
+    n, m, p = len(wrong), len(size), float(np.mean(wrong))
+    if m == n:
+        return wilson(int(bad.sum()), n)
+    mixed = 0 < p < 1 and m > 1
+    effect = m / (m - 1) * float(np.square(bad - p * size).sum()) / (n * p * (1 - p)) if mixed else n / m
+    alike = n / max(1.0, effect)
+    return wilson(n * p * alike / n, alike)
 
 
 def rates(labels: Ints, said: Ints, k: int) -> tuple[float, float]:

@@ -178,7 +178,7 @@ def flat(options: TrainOptions) -> dict[str, Any]:
 def check_changes(begun: TrainOptions, now: TrainOptions) -> dict[str, tuple[Any, Any]]:
     """The differences, if they may be. Raises UsageError with the differences shown."""
     changed = differences(begun, now)
-    shown = ", ".join(f"{k} {_word(a)} -> {_word(b)}" for k, (a, b) in changed.items())
+    shown = told(changed)
     if fixed := [k for k in changed if k in FIXED]:
         raise UsageError(
             f"{now.resume}: {', '.join(fixed)} cannot change on resuming ({shown}): "
@@ -187,6 +187,11 @@ def check_changes(begun: TrainOptions, now: TrainOptions) -> dict[str, tuple[Any
     if changed and not now.accept_changes:
         raise UsageError(f"{now.resume} was begun otherwise: {shown}; leave that out, or say --accept-changes")
     return changed
+
+
+def told(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Differences in words: ``lr 0.1 -> 0.2, seed 0 -> 1``."""
+    return ", ".join(f"{k} {_word(a)} -> {_word(b)}" for k, (a, b) in changed.items())
 
 
 def _word(value: Any) -> str:

@@ -40,7 +40,10 @@ class Stop:
 
 @contextmanager
 def signals() -> Iterator[Stop]:
-    """SIGINT and SIGTERM ask to stop, within; only the main thread can say so."""
+    """SIGINT and SIGTERM ask to stop, within; only the main thread can say so.
+
+    A wish that came too late to be heard within is passed on, where this is within another such block.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -51,3 +54,5 @@ def signals() -> Iterator[Stop]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+            if isinstance(handler, Stop):
+                handler.asked |= stop.asked

@@ -35,6 +35,12 @@ MODULES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_FILE_STORE": "true", "WANDB_ERROR_REPORTING": "false"}
 
 
+def title(folder: Path, config: Mapping[str, Any]) -> str:
+    """What a run is called elsewhere: as its folder, a fold with the cross-validation's in front."""
+    own = folder.resolve()
+    return f"{own.parent.name}-{own.name}" if config.get("fold") else own.name
+
+
 class Tracker(Protocol):
     """One place that metrics go to. Any call may raise anything: `Tracking` then goes on without it."""
 
@@ -111,7 +117,7 @@ class MLflow:
             self.client.update_run(kept["run"], status="RUNNING")
         else:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "residua"
-            made = self.client.create_run(self._experiment(name), run_name=run.folder.resolve().name)
+            made = self.client.create_run(self._experiment(name), run_name=title(run.folder, config))
             kept["run"] = made.info.run_id
             self._parameters(kept["run"], config)
         self.id = kept["run"]
@@ -168,7 +174,7 @@ class Wandb:
         kept.setdefault("run", uuid4().hex[:12])
         self.wandb: Any = wandb
         self.run: Any = wandb.init(
-            project=project, name=run.folder.resolve().name, id=kept["run"], dir=str(run.folder), resume="allow",
+            project=project, name=title(run.folder, config), id=kept["run"], dir=str(run.folder), resume="allow",
             config=dict(config), settings=wandb.Settings(silent=True, console="off", disable_code=True),
         )  # fmt: skip
 

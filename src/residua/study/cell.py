@@ -42,10 +42,15 @@ def training(task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def options_of(task: Mapping[str, Any]) -> TrainOptions:
     """The options of a task's training: new, or to go on with what its folder holds."""
-    folder, wanted = Path(task["folder"]), from_config(task["options"])
+    wanted = from_config(task["options"])
+    return taken_up(Path(task["folder"]), wanted, root=wanted.root, threads=wanted.threads)
+
+
+def taken_up(folder: Path, wanted: TrainOptions, **free: Any) -> TrainOptions:
+    """What a training in `folder` goes on with, changed by `free`; or `wanted` as a new one, where nothing is saved."""
     if any((folder / "state" / name).exists() for name in ("last.pt", "previous.pt")):
-        return resumed(folder, root=wanted.root, threads=wanted.threads)
-    if (folder / "config.toml").exists():
+        return resumed(folder, **free)
+    if (folder / "state").is_dir():
         shutil.rmtree(folder)  # it ended before the first state was saved: there is nothing to go on with
     return replace(wanted, resume=None, out=str(folder))
 
