@@ -13,10 +13,11 @@ was used since this run began: of a set that does not fit, the same part stays, 
 
 import hashlib
 import os
+import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -53,7 +54,7 @@ USED = 600.0
 SLACK = 1 / 20
 #: So that backups leave the folder out (https://bford.info/cachedir/).
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Pictures that residua can make again: remove them at any time.\n"
-#: Without --cache-size: at most this many bytes, and at most this share of what is free on the disk.
+#: Where nobody says how much: at most this many bytes, and at most this share of what is free on the disk.
 USUAL, SHARE = 10 * 2**30, 1 / 4
 
 
@@ -177,17 +178,16 @@ class Cache(Decoding):
         with self.locked() as counter:
             total = _total(counter)
             if total is None or total + size > self.limit:
-                total = self.shrink(self.limit - size)
+                total = self.shrink(self.limit - size, list(kept(self.folder)))
             fits = total + size <= self.limit
             _count(counter, total + size if fits else total)
         return fits
 
-    def shrink(self, limit: int) -> int:
-        """Remove what was not used for longest, and not since this run began, where there is more than `limit`.
+    def shrink(self, limit: int, found: Sequence["Kept"]) -> int:
+        """Of all that is kept, remove what was not used for longest, and not since this run began, down to `limit`.
 
         Gives the bytes that are left. To be called under the lock.
         """
-        found = list(kept(self.folder))
         total = sum(f.size for f in found)
         if total <= limit:
             return total
@@ -225,8 +225,9 @@ def opened(limit: int | None, folder: str | None = None) -> Cache | Decoding:
         os.makedirs(cache.folder, 0o700, exist_ok=True)  # pictures may be private
         (cache.folder / "CACHEDIR.TAG").write_text(TAG)
         with cache.locked() as counter:
-            cache.limit = limit or suitable(cache.folder)
-            _count(counter, cache.shrink(cache.limit))
+            found = list(kept(cache.folder))
+            cache.limit = limit or suitable(cache.folder, sum(f.size for f in found))
+            _count(counter, cache.shrink(cache.limit, found))
     except OSError as e:
         cache.told["unwritable"] = refused(cache.folder, e)
     return cache
@@ -246,11 +247,12 @@ def home() -> Path:
     return Path(os.path.expanduser(above), "residua", "pictures")
 
 
-def suitable(folder: Path) -> int:
-    """Bytes that the cache may take where nobody says: 10 GB, less on a disk that has less than four times as much."""
-    space = os.statvfs(folder) if hasattr(os, "statvfs") else None
-    free = USUAL / SHARE if space is None else space.f_bavail * space.f_frsize
-    return int(min(USUAL, SHARE * (free + sum(f.size for f in kept(folder)))))
+def suitable(folder: Path, taken: int) -> int:
+    """Bytes that the cache, which has `taken` some, may take: 10 GB, less on a disk with less than four times as much.
+
+    One at least: 0 would mean none.
+    """
+    return max(1, int(min(USUAL, SHARE * (shutil.disk_usage(folder).free + taken))))
 
 
 class Kept(NamedTuple):

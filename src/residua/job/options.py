@@ -16,7 +16,7 @@ from residua.words import unknown
 #: What does not belong to the training itself, and is not kept in config.toml.
 OUTSIDE = ("out", "resume", "accept_changes", "find_lr")
 #: What may differ on resuming without a word: where and how fast, not what.
-FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units")
+FREE = ("root", "threads", "workers", "save_every", "memory", "cache_size", "watch_units")
 #: What a begun training cannot change at all.
 FIXED = ("arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed", "budget", "grow")
 
@@ -28,7 +28,8 @@ class TrainOptions:
     `watch_test` evaluates the test images after every epoch too, to be seen and never to choose by; `watch_gradients`
     logs the norm of each unit's gradient now and then, `watch_units` what each unit does to its input (units.jsonl).
     `budget` is in seconds, from the command's start to the report: it chooses depth and epochs, with `fixed_length`
-    the depth alone. `memory` is in bytes. `grow` deepens the net on the way (``0.4:5-5-5``).
+    the depth alone. `memory` is in bytes, and so is `cache_size`: decoded pictures that are kept for later epochs and
+    runs (None: what suits the disk; 0: none). `grow` deepens the net on the way (``0.4:5-5-5``).
     `find_lr` tries learning rates on a net beside (lr_finder.json) and leaves the training as it is.
     `resume` names a run folder to go on with; `accept_changes` lets options differ from those it was begun with.
     """
@@ -56,6 +57,7 @@ class TrainOptions:
     budget: float | None = None
     fixed_length: bool = False
     memory: int | None = None
+    cache_size: int | None = None
     grow: str | None = None
     find_lr: bool = False
     watch_test: bool = False
@@ -76,6 +78,8 @@ class TrainOptions:
             raise UsageError(f"--image-size {self.image_size}: give 1 to 4096 pixels")
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"--limit {self.limit}: give at least 2")
+        if self.cache_size is not None and self.cache_size < 0:
+            raise UsageError(f"cache_size {self.cache_size}: give a number of bytes, or 0 for none")
         growths(self.grow)
         if self.budget is not None and not self.budget > 0:
             raise UsageError(f"--budget {self.budget:g}: give more than nothing")
