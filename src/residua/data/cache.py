@@ -8,7 +8,8 @@ it back, so a file that was changed is read again even where its size and its ot
 Runs may share the folder: files appear whole (written aside, then renamed), and what is read is checked every time
 (header, length, checksum). Whatever fails the check, cut off, foreign or of another version, is made again. The sum of
 the sizes is kept under a lock; when it would pass the limit, what was not used for longest goes first, and never what
-was used since this run began: of a set that does not fit, the same part stays, and the rest is decoded anew.
+was used since this run began: of a set that does not fit, the same part stays, and the rest is decoded anew. Beyond
+the limit lies at most the one picture that each process is writing.
 """
 
 import hashlib
@@ -141,16 +142,14 @@ class Cache(Decoding):
         part = f"{place}.{os.getpid()}.tmp"
         header = HEADER.pack(MAGIC, VERSION, *pixels.shape, key)
         try:
-            if not self.reserve(START + pixels.nbytes):
-                sizes = f"the pictures do not all fit into {gigabytes(self.limit)}"
-                self.told["full"] = f"{sizes}: the same part of them is kept, the others are decoded in every epoch"
-                return
             os.makedirs(os.path.dirname(place), exist_ok=True)
             try:
                 with open(part, "wb") as file:
                     file.write(header + checksum(pixels, header))
                     file.write(pixels.data)
-                os.replace(part, place)
+                if not self.admit(part, place, START + pixels.nbytes):
+                    sizes = f"the pictures do not all fit into {gigabytes(self.limit)}"
+                    self.told["full"] = f"{sizes}: the same part of them is kept, the others are decoded in every epoch"
             finally:
                 with suppress(OSError):
                     os.unlink(part)
@@ -173,13 +172,20 @@ class Cache(Decoding):
 
     # -- room -------------------------------------------------------------------------------------------------------
 
-    def reserve(self, size: int) -> bool:
-        """Whether there is room for a file of this many bytes, made if need be; it then counts as taken."""
+    def admit(self, part: str, place: str, size: int) -> bool:
+        """Give a file that is written its name, if there is room for its bytes, made if need be; whether there is.
+
+        Files are written before: the disk may be slow, and the lock is everybody's.
+        """
         with self.locked() as counter:
+            if os.path.exists(place):  # by another process, meanwhile
+                return True
             total = _total(counter)
             if total is None or total + size > self.limit:
-                total = self.shrink(self.limit - size, list(kept(self.folder)))
+                total = self.shrink(self.limit - size, [f for f in kept(self.folder) if f.paths != [part]])
             fits = total + size <= self.limit
+            if fits:
+                os.replace(part, place)
             _count(counter, total + size if fits else total)
         return fits
 
@@ -342,4 +348,4 @@ def _total(counter: int) -> int | None:
 
 def _count(counter: int, total: int) -> None:
     os.lseek(counter, 0, os.SEEK_SET)
-    os.write(counter, b"%20d\n" % total)
+    os.truncate(counter, os.write(counter, b"%20d\n" % total))
