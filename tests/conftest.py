@@ -46,3 +46,9 @@ def real_data() -> Path:
 def acceptance(tmp_path_factory: pytest.TempPathFactory) -> Acceptance:
     """The acceptance folder; read only, by agreement."""
     return make_acceptance_folder(tmp_path_factory.mktemp("acceptance"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded pictures are kept in a folder of the tests', never in the user's."""
+    os.environ["RESIDUA_CACHE"] = str(tmp_path_factory.mktemp("cache"))

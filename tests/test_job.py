@@ -57,7 +57,7 @@ def until(wanted, stops):
 def left(folder):
     """What a run leaves behind that does not depend on the time of day."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timeless = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows]
+    timeless = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second", "waiting")} for r in rows]
     files = ("predictions.csv", "per_class.csv", "evaluation.json", "gallery.json", "split.csv")
     weights = {k: v.numpy().tobytes() for k, v in load_file(folder / "model.safetensors").items()}
     return timeless, weights, {f: (folder / f).read_bytes() for f in files}

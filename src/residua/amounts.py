@@ -35,15 +35,27 @@ def size(text: str, flag: str) -> int:
     return int(float(match[1]) * BYTES[match[2]])
 
 
+def size_or_off(text: str, flag: str) -> int:
+    """As `size`; ``off`` is 0. Raises UsageError, which names the flag."""
+    if str(text).strip().lower() == "off":
+        return 0
+    try:
+        return size(text, flag)
+    except UsageError:
+        raise UsageError(f"{flag} {text}: give a size such as 8G or 512M, or off") from None
+
+
 def in_numbers(words: Mapping[str, Any], sets: Sequence[str] = ()) -> dict[str, Any]:
-    """What a training's options `budget` and `memory` are in numbers, where they are words; and `fixed_length`, if
-    the recipe's words or `sets` say how long a training with a budget is to be.
+    """What a training's options `budget`, `memory` and `cache_size` are in numbers, where they are words; and
+    `fixed_length`, if the recipe's words or `sets` say how long a training with a budget is to be.
     """  # fmt: skip
     made: dict[str, Any] = {}
     if isinstance(words.get("budget"), str):
         made["budget"] = seconds(words["budget"], "--budget")
     if isinstance(words.get("memory"), str):
         made["memory"] = size(words["memory"], "--memory")
+    if isinstance(words.get("cache_size"), str):
+        made["cache_size"] = size_or_off(words["cache_size"], "--cache-size")
     said = [k for k, v in words.items() if v is not None] + [word.partition("=")[0].strip() for word in sets]
     long = words.get("budget") is not None and bool({"epochs", "steps"} & set(said))
     return made | ({"fixed_length": True} if long else {})

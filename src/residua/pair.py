@@ -1,7 +1,7 @@
 """A model and a data set, brought together: labels that count in the model's classes, pictures by its view. Floor 1."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from residua.data.batches import Batch, in_order
+from residua.data.cache import Decoding, opened
 from residua.data.compact import joined
 from residua.data.dataset import ArrayImages, Dataset, Split
 from residua.data.sources import open_data
@@ -25,7 +26,7 @@ from residua.nn.resnet import Net
 class Pair:
     """A net in evaluation mode on the CPU, and the pictures to show it; labels are positions in `classes`.
 
-    `notes` says in words what was decided about classes and splits.
+    `notes` says in words what was decided about classes and splits; pictures in files come from `cache`.
     """
 
     net: Net
@@ -35,6 +36,7 @@ class Pair:
     splits: list[Split]
     classes: tuple[str, ...]
     notes: list[str]
+    cache: Decoding = field(default_factory=Decoding)
 
     @property
     def n(self) -> int:
@@ -50,14 +52,13 @@ class Pair:
         """Every picture of the splits once, as the model's view (or another) shows it, counted on over the splits."""
         first = 0
         for split in self.splits:
-            for batch in in_order(split, view or self.view, batch_size, workers):
+            for batch in in_order(split, view or self.view, batch_size, workers, self.cache):
                 yield replace(batch, index=batch.index + first)
             first += len(split)
 
     def engine(self, **asked: Any) -> Engine:
         """The engine for pictures of this size, as `engine.decide` decides it."""
-        in_memory = all(isinstance(s.images, ArrayImages) for s in self.splits)
-        return decide(side_px=self.view.side_px, in_memory=in_memory, **asked)
+        return decide(side_px=self.view.side_px, in_memory=_in_memory(self.splits), **asked)
 
 
 def pair(
@@ -68,8 +69,11 @@ def pair(
     root: str | None = None,
     seed: int | None = None,
     limit: int | None = None,
+    cache_size: int | None = 0,
 ) -> Pair:
     """The model of a file and one split of the data, or ``"all"``, divided as the training divided them.
+
+    `cache_size` is in bytes, as `data.cache.opened` takes it; it changes how long pictures take, and nothing else.
 
     Raises DataError for a file that is no model, and for data without this split or with a class that the model lacks.
     """
@@ -87,7 +91,9 @@ def pair(
     )
     notes = list(dataset.notes)
     classes, places = _classes(header, dataset, notes)
-    return Pair(net, header, view_of(header, path), dataset, _splits(dataset, split, places), classes, notes)
+    splits = _splits(dataset, split, places)
+    cache = Decoding() if _in_memory(splits) else opened(cache_size)
+    return Pair(net, header, view_of(header, path), dataset, splits, classes, notes, cache)
 
 
 def fold_of(header: Header) -> Fold | None:
@@ -108,6 +114,10 @@ def view_of(header: Header, path: str | Path) -> View:
             f"its view makes {view.channels}: train or convert it again"
         )
     return view
+
+
+def _in_memory(splits: Sequence[Split]) -> bool:
+    return all(isinstance(s.images, ArrayImages) for s in splits)
 
 
 def _classes(header: Header, dataset: Dataset, notes: list[str]) -> tuple[tuple[str, ...], list[int]]:

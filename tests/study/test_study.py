@@ -24,7 +24,7 @@ from study.conftest import document, finished
 def left(folder: Path):
     """What a run leaves that does not depend on the time of day."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rows = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in rows]
+    rows = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second", "waiting")} for r in rows]
     weights = {k: v.numpy().tobytes() for k, v in load_file(folder / "model.safetensors").items()}
     return rows, weights, (folder / "evaluation.json").read_bytes()
 

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from residua.amounts import size_or_off
 from residua.cli.options import (
     DATA_HELP,
     BatchSize,
+    CacheSize,
     Debug,
     Device,
     Exact,
@@ -79,6 +81,7 @@ def evaluate(
     precision: Exact = "fp32",
     threads: Threads = None,
     workers: Workers = None,
+    cache_size: CacheSize = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +113,7 @@ def evaluate(
     from residua.cli.files import fresh, model_file
     from residua.data.names import check_spec
 
+    room = None if cache_size is None else size_or_off(cache_size, "--cache-size")
     paths = [model_file(m) for m in (model, *(also or ()))]
     check_spec(data)
     sides = _scales(scales, views)
@@ -120,7 +124,7 @@ def evaluate(
         from residua.pair import pair
         from residua.predict.jury import juror, verdict
 
-        tasks = [pair(p, data, split=split, root=root, seed=seed, limit=limit) for p in paths]
+        tasks = [pair(p, data, split=split, root=root, seed=seed, limit=limit, cache_size=room) for p in paths]
         asked = {"device": device, "precision": precision, "threads": threads, "workers": workers}
         jurors = [juror(t, t.engine(**asked), views, sides) for t in tasks]
     with bar("evaluating", sum(t.n for t in tasks)) as advance:
@@ -163,8 +167,8 @@ def _scales(text: str | None, views: str) -> tuple[int, ...]:
 
 def _notes(jurors: "Sequence[Juror]") -> list[str]:
     """What was decided, once each."""
-    notes = [n for j in jurors for n in (*j.task.notes, *([j.views.said] if j.views.said else []))]
-    return list(dict.fromkeys(notes))
+    said = [[*j.task.notes, j.views.said, *j.task.cache.told.values()] for j in jurors]
+    return list(dict.fromkeys(note for notes in said for note in notes if note))
 
 
 def _member(path: Path, juror: "Juror", found: "Evaluation") -> dict[str, Any]:

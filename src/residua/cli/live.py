@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ROWS = 30  # epochs in the table; of a longer training every second, third, ... one, and every best
 SECONDS = 30  # between two lines elsewhere while an epoch lasts
-WIDE = 92  # columns of a terminal that shows the pace too
+WAITING = 0.1  # a share of the time that is worth a word
+WIDE, WIDER = 92, 118  # columns of a terminal that shows the pace too; and the share of waiting
 BAR = 16  # characters of a validation error's bar
 
 
@@ -88,6 +89,12 @@ def title(started: "Started") -> list[str]:
     ]
 
 
+def pace_of(epoch: "Epoch", *, short: bool = False) -> str:
+    """How fast an epoch went; and the share of it that was spent waiting for data, where that is worth a word."""
+    waiting = f", {percent(epoch.waiting, 0)} waiting for data" if epoch.waiting > WAITING and not short else ""
+    return f"{epoch.images_per_second:,.0f} images/s{waiting}"
+
+
 class Lines:
     """One line per decision, epoch and half minute, for a file or a pipe."""
 
@@ -136,8 +143,7 @@ class Lines:
         self.last = time.monotonic()
         say(
             f"{self._where(event.epoch, event.step)}  train loss {event.train_loss:.4g}"
-            f"  train error {percent(event.train_error)}  {event.images_per_second:,.0f} images/s"
-            f"  {self._left(event.step)}"
+            f"  train error {percent(event.train_error)}  {pace_of(event)}  {self._left(event.step)}"
         )
 
     def validated(self, event: "Validated") -> None:
@@ -218,7 +224,7 @@ class Display:
         assert self.live is not None
         self._row(None)
         self.trained = event
-        self.live.update(self.task, pace=f"{event.images_per_second:,.0f} images/s")
+        self.live.update(self.task, pace=pace_of(event, short=self.console.width < WIDER))
 
     def validated(self, event: "Validated") -> None:
         """A row of the table."""

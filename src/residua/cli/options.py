@@ -166,6 +166,16 @@ Memory = Annotated[
         rich_help_panel="machine",
     ),
 ]
+CacheSize = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-size",
+        metavar="SIZE|off",
+        help="room for decoded pictures in $RESIDUA_CACHE or ~/.cache/residua, which are then not decoded again (8G)",
+        show_default="10G, at most a quarter of the free disk",
+        rich_help_panel="machine",
+    ),
+]
 Grow = Annotated[
     str | None,
     typer.Option(

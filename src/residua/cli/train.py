@@ -9,6 +9,7 @@ from residua.cli.options import (
     DATA_HELP,
     RECIPE_HELP,
     Budget,
+    CacheSize,
     Debug,
     Grow,
     Json,
@@ -205,6 +206,7 @@ def train(
     threads: Threads = None,
     workers: Workers = None,
     memory: Memory = None,
+    cache_size: CacheSize = None,
     seed: Annotated[
         int | None, option("--seed", "what every random choice is drawn from", RUN, metavar="N", shown="0")
     ] = None,

@@ -8,15 +8,17 @@ it back, so a file that was changed is read again even where its size and its ot
 Runs may share the folder: files appear whole (written aside, then renamed), and what is read is checked every time
 (header, length, checksum). Whatever fails the check, cut off, foreign or of another version, is made again. The sum of
 the sizes is kept under a lock; when it would pass the limit, what was not used for longest goes first, and never what
-was used since this run began: of a set that does not fit, the same part stays, and the rest is decoded anew.
+was used since this run began: of a set that does not fit, the same part stays, and the rest is decoded anew. Beyond
+the limit lies at most the one picture that each process is writing.
 """
 
 import hashlib
 import os
+import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -53,7 +55,7 @@ USED = 600.0
 SLACK = 1 / 20
 #: So that backups leave the folder out (https://bford.info/cachedir/).
 TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Pictures that residua can make again: remove them at any time.\n"
-#: Without --cache-size: at most this many bytes, and at most this share of what is free on the disk.
+#: Where nobody says how much: at most this many bytes, and at most this share of what is free on the disk.
 USUAL, SHARE = 10 * 2**30, 1 / 4
 
 
@@ -140,16 +142,14 @@ class Cache(Decoding):
         part = f"{place}.{os.getpid()}.tmp"
         header = HEADER.pack(MAGIC, VERSION, *pixels.shape, key)
         try:
-            if not self.reserve(START + pixels.nbytes):
-                sizes = f"the pictures do not all fit into {gigabytes(self.limit)}"
-                self.told["full"] = f"{sizes}: the same part of them is kept, the others are decoded in every epoch"
-                return
             os.makedirs(os.path.dirname(place), exist_ok=True)
             try:
                 with open(part, "wb") as file:
                     file.write(header + checksum(pixels, header))
                     file.write(pixels.data)
-                os.replace(part, place)
+                if not self.admit(part, place, START + pixels.nbytes):
+                    sizes = f"the pictures do not all fit into {gigabytes(self.limit)}"
+                    self.told["full"] = f"{sizes}: the same part of them is kept, the others are decoded in every epoch"
             finally:
                 with suppress(OSError):
                     os.unlink(part)
@@ -172,22 +172,28 @@ class Cache(Decoding):
 
     # -- room -------------------------------------------------------------------------------------------------------
 
-    def reserve(self, size: int) -> bool:
-        """Whether there is room for a file of this many bytes, made if need be; it then counts as taken."""
+    def admit(self, part: str, place: str, size: int) -> bool:
+        """Give a file that is written its name, if there is room for its bytes, made if need be; whether there is.
+
+        Files are written before: the disk may be slow, and the lock is everybody's.
+        """
         with self.locked() as counter:
+            if os.path.exists(place):  # by another process, meanwhile
+                return True
             total = _total(counter)
             if total is None or total + size > self.limit:
-                total = self.shrink(self.limit - size)
+                total = self.shrink(self.limit - size, [f for f in kept(self.folder) if f.paths != [part]])
             fits = total + size <= self.limit
+            if fits:
+                os.replace(part, place)
             _count(counter, total + size if fits else total)
         return fits
 
-    def shrink(self, limit: int) -> int:
-        """Remove what was not used for longest, and not since this run began, where there is more than `limit`.
+    def shrink(self, limit: int, found: Sequence["Kept"]) -> int:
+        """Of all that is kept, remove what was not used for longest, and not since this run began, down to `limit`.
 
         Gives the bytes that are left. To be called under the lock.
         """
-        found = list(kept(self.folder))
         total = sum(f.size for f in found)
         if total <= limit:
             return total
@@ -225,8 +231,9 @@ def opened(limit: int | None, folder: str | None = None) -> Cache | Decoding:
         os.makedirs(cache.folder, 0o700, exist_ok=True)  # pictures may be private
         (cache.folder / "CACHEDIR.TAG").write_text(TAG)
         with cache.locked() as counter:
-            cache.limit = limit or suitable(cache.folder)
-            _count(counter, cache.shrink(cache.limit))
+            found = list(kept(cache.folder))
+            cache.limit = limit or suitable(cache.folder, sum(f.size for f in found))
+            _count(counter, cache.shrink(cache.limit, found))
     except OSError as e:
         cache.told["unwritable"] = refused(cache.folder, e)
     return cache
@@ -246,11 +253,12 @@ def home() -> Path:
     return Path(os.path.expanduser(above), "residua", "pictures")
 
 
-def suitable(folder: Path) -> int:
-    """Bytes that the cache may take where nobody says: 10 GB, less on a disk that has less than four times as much."""
-    space = os.statvfs(folder) if hasattr(os, "statvfs") else None
-    free = USUAL / SHARE if space is None else space.f_bavail * space.f_frsize
-    return int(min(USUAL, SHARE * (free + sum(f.size for f in kept(folder)))))
+def suitable(folder: Path, taken: int) -> int:
+    """Bytes that the cache, which has `taken` some, may take: 10 GB, less on a disk with less than four times as much.
+
+    One at least: 0 would mean none.
+    """
+    return max(1, int(min(USUAL, SHARE * (shutil.disk_usage(folder).free + taken))))
 
 
 class Kept(NamedTuple):
@@ -340,4 +348,4 @@ def _total(counter: int) -> int | None:
 
 def _count(counter: int, total: int) -> None:
     os.lseek(counter, 0, os.SEEK_SET)
-    os.write(counter, b"%20d\n" % total)
+    os.truncate(counter, os.write(counter, b"%20d\n" % total))

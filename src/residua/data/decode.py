@@ -3,7 +3,7 @@
 The policy: EXIF orientation is applied; transparency is laid over white; 16 bits are scaled to 8; CMYK and palettes
 become RGB; of an animation the first frame is taken; colour profiles are ignored. A file that is cut off, is no
 picture or is too large is refused with the reason. No file is ever written. A JPEG much larger than what is needed of
-it can be decoded at a half, a quarter or an eighth of its size, which its cosines give for less than the whole.
+it can be `reduced`: decoded at a half, a quarter or an eighth of its size, which its cosines give for less than all.
 """
 
 import io
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif", ".tif", ".tiff"),
     *(".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
 )
+
+#: The EXIF tag that says how a picture is turned.
+ORIENTATION = 0x0112
 
 #: How a complete file of a format ends; a file that does not is decoded to find out.
 ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
@@ -68,17 +71,42 @@ class Header:
 
 
 Source = str | Path | bytes | Image.Image
+Size = tuple[float, float]  # height, width
 
 
-def decode(source: Source, mode: str = "RGB", *, least_px: int | None = None) -> Tensor:
+class Reduced(NamedTuple):
+    """uint8 (C, H, W), and the height and width of the whole picture in these pixels.
+
+    `size` is (H, W), or up to a pixel less: at half the scale a picture 1301 pixels wide fills 650.5 of its 651.
+    """
+
+    pixels: Tensor
+    size: Size
+
+
+def decode(source: Source, mode: str = "RGB") -> Tensor:
     """The picture of a file, its bytes or a PIL image (left as it is), upright: uint8 (3, H, W), or (1, H, W) for "L".
 
-    With `least_px` a JPEG file is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that leaves its short side at least
-    that long; a PIL image has pixels already and keeps them all. The numbers of a pixel lie side by side in memory,
-    which is the order that scaling is fastest in. Raises BadPicture, a DataError.
+    The numbers of a pixel lie side by side in memory: scaling is fastest in that order. Raises BadPicture, a DataError.
+    """
+    return reduced(source, mode, None).pixels
+
+
+def reduced(source: Source, mode: str, least_px: int | None) -> Reduced:
+    """As `decode`; a JPEG at the smallest scale (1, 1/2, 1/4, 1/8) that leaves its short side `least_px` at least.
+
+    What is no JPEG, and a PIL image, which has its pixels already, keep all of them, as everything does with None.
     """
     with warnings.catch_warnings(action="ignore"):
-        return _decode(source, mode, least_px)
+        try:
+            if isinstance(source, Image.Image):
+                return _planes(_upright(source.copy(), mode))
+            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
+                image = _open(file)
+                size = None if least_px is None else _reduce(image, least_px)
+                return _planes(_upright(image, mode), size)
+        except Exception as e:  # a damaged file may raise anything at all, from IndexError to zlib.error
+            raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
 
 
 def contents(path: str) -> bytes:
@@ -123,19 +151,31 @@ def _inspect(path: str) -> Header | BadPicture:
     return header
 
 
-def _decode(source: Source, mode: str, least_px: int | None) -> Tensor:
-    try:
-        if isinstance(source, Image.Image):
-            array = _upright(source.copy(), mode)
-        else:
-            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
-                image = _open(file)
-                if least_px is not None:
-                    image.draft(None, (least_px, least_px))  # does nothing for what is no JPEG
-                array = _upright(image, mode)
-    except Exception as e:  # a damaged file may raise anything at all, from IndexError to zlib.error
-        raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
-    return torch.from_numpy(array).permute(2, 0, 1)
+def _planes(array: npt.NDArray[np.uint8], size: Size | None = None) -> Reduced:
+    """uint8 (H, W, C) as (C, H, W), nothing copied, with its own size unless another is given."""
+    return Reduced(torch.from_numpy(array).permute(2, 0, 1), size or array.shape[:2])
+
+
+def _reduce(image: Image.Image, least_px: int) -> Size | None:
+    """Have a JPEG decoded at a reduced scale; the size of the picture, where that is less than the pixels it will get.
+
+    Rows and columns then end with pixels that lie partly outside. Were such a picture turned, they would begin with
+    them, which scaling has no notion of: that picture is decoded as a whole.
+    """
+    width, height = image.size
+    scale = next(s for s in (8, 4, 2, 1) if s == 1 or min(width, height) // s >= least_px)
+    whole = width % scale == height % scale == 0
+    if not whole and _orientation(image) != 1:
+        return None
+    image.draft(None, (least_px, least_px))  # does nothing for what is no JPEG
+    return None if whole or image.size == (width, height) else (height / scale, width / scale)
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a picture is turned: 1 is upright, from 5 on its sides change places."""
+    with suppress(Exception):  # damaged EXIF: the picture itself may be sound
+        return int(image.getexif().get(ORIENTATION, 1))
+    return 1
 
 
 def _file(path: str | Path) -> IO[bytes]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from residua.data.dataset import ArrayImages, Dataset, Images
-from residua.data.decode import BadPicture
+from residua.data.dataset import ArrayImages, Dataset, FileImages, Images
+from residua.data.decode import BadPicture, Size, reduced
 from residua.data.names import KNOWN
 from residua.errors import DataError, UsageError
 from residua.words import unknown
@@ -23,12 +24,15 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 #: Short side before a 224-pixel crop: what ImageNet nets are evaluated at (He 2015 and torchvision).
 RESIZE_FOR_224 = 256
 
-#: How many times as large as the view's own scale a JPEG may be decoded at least. At twice the scale pictures differ
-#: from those of the whole by 0.2 of 255 steps on average, at the scale itself by up to 2 (docs/log.md).
+#: A JPEG is decoded with at least so many times the pixels a side that the view needs of it: what it shows then differs
+#: by 0.3 of 255 steps on average from what it shows of the whole (0.7 with just the pixels it needs; docs/log.md).
 ROOM = 2
 
 #: So many numbers are normalised at a time: they stay in the processor's cache between the operations.
 CACHED = 2**17
+
+#: The colours of photos are measured at this short side at least.
+MEASURED_PX = 256
 
 #: Sets of pictures this small keep their own side, and are kept in memory.
 SMALL_SIDE_PX = 96
@@ -104,9 +108,9 @@ class View:
 
     @property
     def least_px(self) -> int:
-        """The short side that a picture is decoded with at least: `decode(file, mode, least_px=view.least_px)`.
+        """The short side that a picture is decoded with at least: ``tensor(*reduced(file, mode, view.least_px))``.
 
-        Whoever shows a file to a net decodes it so; then its tensor is the same bit for bit everywhere.
+        Whoever shows a file to a net does it so; then its tensor is the same bit for bit everywhere.
         """
         return ROOM * (self.resize_px if self.fit == "crop" else self.side_px)
 
@@ -121,14 +125,17 @@ class View:
             self.fit != "crop" or self.resize_px == self.side_px
         )
 
-    def picture(self, image: Tensor) -> Tensor:
-        """uint8 (C, H, W) of any size and 1 or 3 channels -> uint8 (channels, side_px, side_px)."""
-        image = self.coloured(image)
-        return image if self.fits(image) else FIT[self.fit](self, image)
+    def picture(self, image: Tensor, size: Size | None = None) -> Tensor:
+        """uint8 (C, H, W) of any size and 1 or 3 channels -> uint8 (channels, side_px, side_px).
 
-    def tensor(self, image: Tensor) -> Tensor:
+        `size` is the picture's height and width where they are not H and W: see `decode.Reduced`.
+        """
+        image = self.coloured(image)
+        return image if self.fits(image) else FIT[self.fit](self, image, size or whole(image))
+
+    def tensor(self, image: Tensor, size: Size | None = None) -> Tensor:
         """uint8 (C, H, W) of any size -> float32 (channels, side_px, side_px), normalised."""
-        return self.normalise(self.picture(image))
+        return self.normalise(self.picture(image, size))
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (..., C, H, W) -> float32: (x / 255 - mean) / std, bit-equal however many pictures there are.
@@ -182,22 +189,27 @@ class View:
             raise UsageError(f"not a view: {e}") from e
 
 
-def cropped(view: View, image: Tensor) -> Tensor:
+def whole(image: Tensor) -> Size:
+    """The size of a picture that fills its pixels."""
+    return image.shape[-2], image.shape[-1]
+
+
+def cropped(view: View, image: Tensor, size: Size) -> Tensor:
     """The short side scaled to `resize_px`, the middle taken: torchvision's Resize and CenterCrop."""
     from torchvision.transforms.v2 import functional as tv
 
     short, long = sorted(image.shape[1:])
     if long > 4 * short:  # only the middle is used: scaled up as a whole, a strip of 8000 x 20 would fill the memory
         image = tv.center_crop(image, [min(n, 4 * short) for n in image.shape[1:]])
-    out: Tensor = tv.center_crop(resized(view, image, [view.resize_px]), [view.side_px])
+        size = min(size[0], 4 * short), min(size[1], 4 * short)
+    out: Tensor = tv.center_crop(resized(view, image, [view.resize_px], size), [view.side_px])
     return out
 
 
-def padded(view: View, image: Tensor) -> Tensor:
+def padded(view: View, image: Tensor, size: Size) -> Tensor:
     """The long side scaled to `side_px`, the rest filled with the mean colour."""
-    height, width = image.shape[1:]
-    scale = view.side_px / max(height, width)
-    small = resized(view, image, [max(1, round(height * scale)), max(1, round(width * scale))])
+    scale = view.side_px / max(size)
+    small = resized(view, image, [max(1, round(n * scale)) for n in size], size)
     out = torch.empty(view.channels, view.side_px, view.side_px, dtype=torch.uint8)
     out[:] = torch.tensor(view.mean_colour, dtype=torch.uint8)[:, None, None]
     top, left = ((view.side_px - n) // 2 for n in small.shape[1:])
@@ -205,18 +217,28 @@ def padded(view: View, image: Tensor) -> Tensor:
     return out
 
 
-def squashed(view: View, image: Tensor) -> Tensor:
+def squashed(view: View, image: Tensor, size: Size) -> Tensor:
     """Both sides scaled to `side_px`."""
-    return resized(view, image, [view.side_px, view.side_px])
+    return resized(view, image, [view.side_px, view.side_px], size)
 
 
-def resized(view: View, image: Tensor, size: list[int]) -> Tensor:
-    """uint8 (C, H, W) scaled, antialiased, as Pillow does it: to (h, w), or to a short side."""
+def resized(view: View, image: Tensor, sides: list[int], size: Size | None = None) -> Tensor:
+    """uint8 (C, H, W) scaled, antialiased, as Pillow does it: to (h, w), or to a short side.
+
+    Of a picture whose `size` is less than its pixels, that part is scaled: Pillow's resize with a box.
+    """
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as tv
 
-    out: Tensor = tv.resize(image, size, InterpolationMode(view.interpolation), antialias=True)
-    return out
+    if size is None or size == whole(image):
+        out: Tensor = tv.resize(image, sides, InterpolationMode(view.interpolation), antialias=True)
+        return out
+    if len(sides) == 1:  # the long side as torchvision rounds it
+        sides = [sides[0] if n == min(size) else int(sides[0] * n / min(size)) for n in size]
+    scales = [side / n * (1 + 1e-9) for side, n in zip(sides, size, strict=True)]  # so that no side is rounded down
+    return functional.interpolate(
+        image[None], scale_factor=scales, mode=view.interpolation, antialias=True, recompute_scale_factor=False
+    )[0]
 
 
 FIT = {"crop": cropped, "pad": padded, "squash": squashed}
@@ -225,13 +247,17 @@ FIT = {"crop": cropped, "pad": padded, "squash": squashed}
 def measure(images: Images, limit: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, pixels in [0, 1], over up to `limit` pictures spread evenly.
 
-    Each picture counts the same, whatever its size. A channel that never varies gets the deviation 1. Files that
-    cannot be decoded are left out. Raises DataError if that leaves none.
+    Each picture counts the same, whatever its size; large JPEGs are decoded at a reduced scale. A channel that never
+    varies gets the deviation 1. Files that cannot be decoded are left out. Raises DataError if that leaves none.
     """
     shares = []  # of the 256 values, (C, 256) a picture
     for i in np.unique(np.linspace(0, len(images) - 1, min(limit, len(images)), dtype=np.int64)):
         with suppress(BadPicture):
-            planes = images[int(i)].flatten(1).numpy()
+            if isinstance(images, FileImages):
+                image = reduced(images.paths[int(i)], images.mode, MEASURED_PX).pixels
+            else:
+                image = images[int(i)]
+            planes = image.flatten(1).numpy()
             shares.append([np.bincount(plane, minlength=256) / plane.size for plane in planes])
     if not shares:
         raise DataError("none of the pictures to measure can be decoded")

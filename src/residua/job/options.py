@@ -16,7 +16,7 @@ from residua.words import unknown
 #: What does not belong to the training itself, and is not kept in config.toml.
 OUTSIDE = ("out", "resume", "accept_changes", "find_lr")
 #: What may differ on resuming without a word: where and how fast, not what.
-FREE = ("root", "threads", "workers", "save_every", "memory", "watch_units", "track")
+FREE = ("root", "threads", "workers", "save_every", "memory", "cache_size", "watch_units", "track")
 #: What a begun training cannot change at all.
 FIXED = (
     "arch", "stem", "shortcut", "depths", "weights", "image_size", "fit", "seed", "budget", "grow", "groups", "folds",
@@ -33,7 +33,8 @@ class TrainOptions:
     `watch_test` evaluates the test images after every epoch too, to be seen and never to choose by; `watch_gradients`
     logs the norm of each unit's gradient now and then, `watch_units` what each unit does to its input (units.jsonl).
     `budget` is in seconds, from the command's start to the report: it chooses depth and epochs, with `fixed_length`
-    the depth alone. `memory` is in bytes. `grow` deepens the net on the way (``0.4:5-5-5``).
+    the depth alone. `memory` is in bytes, and so is `cache_size`: decoded pictures that are kept for later epochs and
+    runs (None: what suits the disk; 0: none). `grow` deepens the net on the way (``0.4:5-5-5``).
     `groups` says which pictures belong together and are never parted: ``folder``, a regular expression on names, or
     ``none``. `folds` trains as many nets, each tested on another part of the data (`study.folds`); `fold`, from 1, is
     one of those trainings. `track` sends metrics to tensorboard, mlflow or wandb too, several with commas between.
@@ -67,6 +68,7 @@ class TrainOptions:
     budget: float | None = None
     fixed_length: bool = False
     memory: int | None = None
+    cache_size: int | None = None
     grow: str | None = None
     find_lr: bool = False
     track: str | None = None
@@ -91,6 +93,8 @@ class TrainOptions:
         if self.groups is not None:
             expression(self.groups)
         self._check_folds()
+        if self.cache_size is not None and self.cache_size < 0:
+            raise UsageError(f"cache_size {self.cache_size}: give a number of bytes, or 0 for none")
         growths(self.grow)
         tracked(self.track)
         if self.budget is not None and not self.budget > 0:

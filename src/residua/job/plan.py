@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from residua.amounts import gigabytes
 from residua.data.batches import Batches
+from residua.data.cache import Cache, Decoding, opened
 from residua.data.dataset import ArrayImages, Dataset
 from residua.data.sources import open_data
 from residua.data.splits import Fold
@@ -50,6 +52,7 @@ class Plan:
     carried: Mapping[str, Tensor] = field(default_factory=dict)  # what training went on with when they were kept
     segments: tuple[int, ...] = ()  # units to recompute, for want of memory
     limit: float = math.inf  # bytes that training may take
+    cache: Decoding = field(default_factory=Decoding)  # where pictures in files come from
     course: Course | None = None  # how long it takes, where that was measured
     forecast_seconds: float | None = None
 
@@ -80,6 +83,7 @@ class Plan:
             classes=len(self.dataset.classes),
             augment=self.recipe.augment,
             balanced=self.recipe.balance == "sampler",
+            cache=self.cache,
         )
 
 
@@ -125,6 +129,7 @@ def complete(
     trained: Trained | None = None,
 ) -> Plan:
     """The plan of a known net on known data: the engine decided, the recipe resolved."""
+    in_memory = isinstance(dataset.splits["train"].images, ArrayImages)
     engine = decide(
         device=options.device,
         precision=options.precision,
@@ -133,8 +138,9 @@ def complete(
         threads=options.threads,
         workers=options.workers,
         side_px=view.side_px,
-        in_memory=isinstance(dataset.splits["train"].images, ArrayImages),
+        in_memory=in_memory,
     )
+    cache = Decoding() if in_memory else opened(options.cache_size)
     recipe, resolved = resolve(options.recipe, dataset, row)
     if recipe.drop_depth:
         if not isinstance(row, Arch):
@@ -149,9 +155,10 @@ def complete(
     return Plan(
         options=done, dataset=dataset, view=view, row=row, recipe=recipe, engine=engine,
         lineage=trained.lineage if trained else [],
-        decisions=decisions + resolved + engine.decisions,
+        decisions=decisions + resolved + engine.decisions + (() if in_memory else cache_decisions(cache)),
         start=trained.state if trained else None,
         carried=trained.carried if trained else {},
+        cache=cache,
     )  # fmt: skip
 
 
@@ -172,6 +179,16 @@ def data_decisions(dataset: Dataset, view: View, options: TrainOptions) -> tuple
         why = "the images' own size" if kept else f"suits images of {dataset.side_px} px"
         told.append(Decision("image_size", str(view.side_px), why, "--image-size"))
     return tuple(told)
+
+
+def cache_decisions(cache: Decoding) -> tuple[Decision, ...]:
+    """Where decoded pictures are kept, and how many."""
+    if not isinstance(cache, Cache):
+        return (Decision("cache", "off", "asked for: every epoch decodes every picture", "--cache-size"),)
+    if cache.told:
+        return (Decision("cache", "off", "; ".join(cache.told.values()), "--cache-size, or RESIDUA_CACHE=FOLDER"),)
+    why = f"decoded pictures are kept in {cache.folder}: later epochs and runs do not decode them again"
+    return (Decision("cache", gigabytes(cache.limit), why, "--cache-size"),)
 
 
 # -- the net --------------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from residua.job.growth import stops, turn
 from residua.job.plan import Plan
 from residua.job.stopping import Stop, Stopped
 from residua.job.tracking import Tracking
+from residua.job.waiting import news, slow
 from residua.job.watching import Watch, look
 from residua.nn import modelfile
 from residua.nn.arch import to_json
@@ -71,6 +72,9 @@ class Session:
     mark: tuple[int, float, float] | None = None  # the last of them: step, time, `aside`
     aside: float = 0.0  # seconds of this session that were not training
     tracking: Tracking = field(default_factory=Tracking)
+    waited: float = 0.0  # seconds of training that were spent waiting for data
+    heard: set[str] = field(default_factory=set)  # what was said of the data
+    closed: int = 0  # epochs of this session
 
     @property
     def seconds(self) -> float:
@@ -90,6 +94,7 @@ class Session:
     def events(self) -> Iterator[Event]:
         """Train from where the state is to the end, growing and keeping to the budget on the way; then test."""
         self.slices = self.state.slices
+        self.heard |= self.plan.cache.told.keys()  # with the plan
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
@@ -142,6 +147,8 @@ class Session:
                 began = time.perf_counter()
                 yield event
                 yield from self.validate(event)
+                yield from map(self.decide, slow(self.plan, event, self.heard, first=not self.closed))
+                self.closed += 1
                 self.aside += time.perf_counter() - began
             yield from self.say()
             if self.done:
@@ -170,9 +177,10 @@ class Session:
         )
 
     def say(self) -> Iterator[Decided]:
-        """What the engine, the loop and the trackers had to decide since."""
+        """What the engine, the loop, the cache and the trackers had to decide since."""
         while self.tracking.failed:
             yield self.decide(self.tracking.failed.pop(0))
+        yield from map(self.decide, news(self.plan, self.heard))
         if self.told:
             yield self.decide(Decision("compile", "off", self.told.pop(), "--compile off"))
         if self.state.slices != self.slices:
@@ -190,7 +198,7 @@ class Session:
     def shown(self, split: Split) -> Iterator[Batch]:
         """The images of a split; raises Stopped if the user asks to stop."""
         size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
-        return self.stop.between(in_order(split, self.plan.view, size, self.plan.engine.workers))
+        return self.stop.between(in_order(split, self.plan.view, size, self.plan.engine.workers, self.plan.cache))
 
     def evaluated(self, net: nn.Module, split: Split, temperature: float | None = None) -> Evaluation:
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
@@ -239,6 +247,7 @@ class Session:
         """The epoch is done."""
         self.log(row)
         self.pending = None
+        self.waited += epoch.waiting * epoch.seconds
         self.seen = (self.seen[0] + epoch.images_per_second * epoch.seconds, self.seen[1] + epoch.seconds)
 
     def keep(self, best: Best) -> None:
@@ -281,6 +290,7 @@ class Session:
                 "pending": None if self.pending is None else asdict(self.pending),
                 "seconds": self.seconds,
                 "seen": list(self.seen),
+                "waited": self.waited,
                 "row": json.dumps(to_json(self.plan.row)),
                 "view": json.dumps(self.plan.view.to_json()),
                 "lineage": json.dumps(self.plan.lineage),
@@ -302,6 +312,7 @@ class Session:
         self.kept = saved["kept"]
         self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
         self.before, self.seen = saved["seconds"], tuple(saved["seen"])
+        self.waited = saved.get("waited", 0.0)
         self.paced = saved.get("paced", 0)
         self.clock.add(saved.get("spent", 0.0))
         self.run.forget_after(self.state.step)
@@ -340,6 +351,7 @@ class Session:
                 "temperature": asdict(fitted),
                 "seconds": self.seconds,
                 "train_images_per_second": rate,
+                "waiting": self.waited / self.seen[1] if self.seen[1] else None,
                 "best_epoch": chosen,
             }
             | record.spent(self.plan, self.clock.spent()),

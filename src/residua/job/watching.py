@@ -48,7 +48,7 @@ class Watch:
         split = plan.dataset.splits["train"]
         self.engine: Engine = plan.engine
         places = np.linspace(0, len(split) - 1, min(PICTURES, len(split))).astype(np.int64)
-        self.images: Tensor = next(iter(in_order(split.take(places), plan.view, PICTURES, 0))).images
+        self.images: Tensor = next(iter(in_order(split.take(places), plan.view, PICTURES, 0, plan.cache))).images
 
     def row(self, step: Step, net: nn.Module) -> dict[str, Any]:
         """|F(x)| / |x| and cosine of each unit now, and its share of this step's gradient."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from residua.data.dataset import Skipped
-from residua.data.decode import BadPicture, decode
+from residua.data.decode import BadPicture, Size, reduced
 from residua.data.folder import walk
 from residua.errors import UsageError
 from residua.predict.result import Failure
@@ -78,18 +78,19 @@ def _failed(root: Path, skipped: Skipped) -> Item:
     return Item(path, Failure(path, skipped.reason))
 
 
-def decoded(source: Any, mode: str, least_px: int) -> Tensor:
+def decoded(source: Any, mode: str, least_px: int) -> tuple[Tensor, Size | None]:
     """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`.
 
-    Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them; what has pixels keeps them.
+    Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them, and with the size that it
+    has to know; what has pixels keeps them all.
     """
     if isinstance(source, str | bytes) or hasattr(source, "getexif"):
-        return decode(source, mode, least_px=least_px)
+        return reduced(source, mode, least_px)
     if isinstance(source, Tensor):
-        return _pixels(source.detach().cpu())
+        return _pixels(source.detach().cpu()), None
     if isinstance(source, np.ndarray):
         array = torch.from_numpy(np.ascontiguousarray(source))
-        return _pixels(array.permute(2, 0, 1) if array.ndim == 3 else array)
+        return _pixels(array.permute(2, 0, 1) if array.ndim == 3 else array), None
     raise UsageError(f"a {type(source).__name__} is no picture: give a path, a PIL image, an array or a tensor")
 
 

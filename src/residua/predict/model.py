@@ -72,7 +72,7 @@ class Answering(ABC):
         try:
             needs = dict.fromkeys((v.mode, v.least_px) for v in self.views)
             upright = {need: decoded(item.source, *need) for need in needs}
-            return tuple(v.tensor(upright[v.mode, v.least_px]) for v in self.views)
+            return tuple(v.tensor(*upright[v.mode, v.least_px]) for v in self.views)
         except BadPicture as e:
             return Failure(item.name, e.reason)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from residua.data.batches import Batches
+from residua.data.batches import Batch, Batches
 from residua.engine import Engine
 from residua.errors import NumericError
 from residua.seeds import key
@@ -34,7 +34,8 @@ NO_MEMORY = ("not enough memory", "allocate memory", "CUDNN_STATUS_ALLOC_FAILED"
 class State:
     """All that training changes. `ema.net` is what to evaluate and keep: the net itself unless weights are averaged.
 
-    `epoch` holds the sums of the unfinished epoch: loss, wrong, images; `seconds` its time.
+    `epoch` holds the sums of the unfinished epoch: loss, wrong, images; `seconds` its time, `waited` the part of it
+    that was spent waiting for data.
     """
 
     net: nn.Module
@@ -45,6 +46,7 @@ class State:
     step: int = 0
     memory: Memory = field(default_factory=Memory)
     seconds: float = 0.0
+    waited: float = 0.0
     slices: int = 1  # that a batch is cut into: the recipe's number, or more where memory ran out
 
     def state_dict(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class State:
             "step": self.step,
             "memory": asdict(self.memory),
             "seconds": self.seconds,
+            "waited": self.waited,
             "slices": self.slices,
         }
 
@@ -72,7 +75,7 @@ class State:
         self.ema.load_state_dict(state["ema"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch.copy_(state["epoch"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.waited = state["step"], state["seconds"], state.get("waited", 0.0)
         self.memory = Memory(**state["memory"])
         self.slices = max(self.slices, state.get("slices", 1))
 
@@ -98,7 +101,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the data done: means over its images; `seconds` without what listeners took."""
+    """One pass over the data done: means over its images; `seconds` without what listeners took.
+
+    `waiting` is the share of them in which the next batch was not ready yet.
+    """
 
     epoch: int
     step: int
@@ -106,6 +112,7 @@ class Epoch:
     train_error: float
     seconds: float
     images_per_second: float
+    waiting: float = 0.0
 
 
 def fit(
@@ -124,7 +131,7 @@ def fit(
     weights = None if weights is None else engine.move(weights)
     losses: list[tuple[float, Tensor]] = []  # since the last reading: learning rate, (loss, wrong, images)
     clock = time.perf_counter()
-    for step, batch in enumerate(batches.stream(state.step, stop, engine.workers), state.step):
+    for step, batch in enumerate(awaited(state, batches.stream(state.step, stop, engine.workers)), state.step):
         lr = lr_at(recipe, step, steps=steps, steps_per_epoch=per_epoch, memory=state.memory)
         torch.manual_seed(key(batches.seed, "step", step))  # dropout and stochastic depth: functions of (seed, step)
         if step == head_steps(recipe, per_epoch) > 0:
@@ -146,6 +153,17 @@ def fit(
         if epoch is not None:
             yield epoch
         clock = time.perf_counter()
+
+
+def awaited(state: State, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches; the time that each lets wait is added to the epoch's."""
+    while True:
+        began = time.perf_counter()
+        batch = next(batches, None)
+        state.waited += time.perf_counter() - began
+        if batch is None:
+            return
+        yield batch
 
 
 def take_step(
@@ -264,9 +282,9 @@ def _read(losses: list[tuple[float, Tensor]], step: int, epoch: float) -> Step:
 def _close(state: State, epoch: int) -> Epoch:
     """The epoch's means; its sums begin anew."""
     loss, wrong, n = state.epoch.tolist()
-    seconds = state.seconds
+    seconds, waited = state.seconds, state.waited
     state.epoch.zero_()
-    state.seconds = 0.0
+    state.seconds = state.waited = 0.0
     return Epoch(
         epoch=epoch,
         step=state.step,
@@ -274,4 +292,5 @@ def _close(state: State, epoch: int) -> Epoch:
         train_error=wrong / n,
         seconds=seconds,
         images_per_second=n / max(seconds, 1e-9),
+        waiting=min(1.0, waited / max(seconds, 1e-9)),
     )
