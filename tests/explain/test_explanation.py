@@ -29,7 +29,7 @@ def explainer(name: str = "cifar_resnet14", **words: object) -> Explainer:
 
 
 def photos(made: Explainer, n: int = 3) -> list[Photo]:
-    return [photo(f"{i}.png", lambda mode, i=i: pixels(i), made.view) for i in range(n)]
+    return [photo(f"{i}.png", lambda mode, least_px, i=i: (pixels(i), None), made.view) for i in range(n)]
 
 
 @pytest.mark.parametrize("temperature", [None, 2.5])
@@ -148,9 +148,9 @@ def test_a_grey_net_sees_grey_and_people_see_colour():
     view = view_of(8, mode="L", mean=(0.0,), std=(1.0,))
     asked = []
 
-    def decoded(mode: str) -> torch.Tensor:
+    def decoded(mode, least_px):
         asked.append(mode)
-        return pixels()[: 3 if mode == "RGB" else 1]
+        return pixels()[: 3 if mode == "RGB" else 1], None
 
     seen = photo("a", decoded, view)
     assert asked == ["RGB", "L"] and seen.pixels.shape[0] == 3 and seen.seen.shape == (1, 8, 8)

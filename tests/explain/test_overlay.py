@@ -10,7 +10,7 @@ from PIL import Image
 
 from acceptance import ORIENTATION, STORED, oriented, picture
 from explain.conftest import view_of
-from residua.data.decode import decode
+from residua.data.decode import reduced
 from residua.explain import photo, within
 from residua.explain.overlay import DIM_TO, DIMMED, FRAME, cover, drawn, painted
 
@@ -61,7 +61,7 @@ def test_an_overlay_is_upright_whatever_the_camera_wrote(orientation):
     file = io.BytesIO()
     stored.save(file, "PNG", exif=oriented(orientation))
     view = view_of(24)
-    seen = photo("a.png", partial(decode, file.getvalue()), view)
+    seen = photo("a.png", partial(reduced, file.getvalue()), view)
     made = painted(seen.pixels, torch.zeros(24, 24), view)
     assert made.size == (40, 30) and made.getexif().get(ORIENTATION) in (None, 1)
     assert torch.equal(seen.pixels, pixels(30, 40))

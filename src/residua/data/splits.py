@@ -57,7 +57,8 @@ def groups_held_out(labels: Indices, groups: Indices, count: int, *key: int | st
     if len(free) == 0 or count <= 0:
         return free[:0]
     share = min(count / len(free), 0.5)
-    return free[grouped(labels[free], groups[free], (1 - share, share), *key) == 1]
+    chosen: Indices = free[grouped(labels[free], groups[free], (1 - share, share), *key) == 1]
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,7 @@ def folds_of(pool: Split, classes: tuple[str, ...], k: int, seed: int) -> Indice
         return dealt(pool.labels, k, seed, "folds")
     folds = grouped(pool.labels, pool.groups, [1 / k] * k, seed, "folds")
     if lost := [c for i, c in enumerate(classes) if len(np.unique(folds[pool.labels == i])) < 2]:
-        raise UsageError(
-            f"--folds {k}: a fold would hold all groups of {some(lost)} and train without it: try fewer"
-        )
+        raise UsageError(f"--folds {k}: a fold would hold all groups of {some(lost)} and train without it: try fewer")
     return folds
 
 

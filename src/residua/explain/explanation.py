@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from residua.data.decode import BadPicture
+from residua.data.decode import BadPicture, Size
 from residua.data.view import View
 from residua.engine import Engine
 from residua.evaluate import evaluating, tempered
@@ -36,10 +36,14 @@ class Photo:
     seen: Tensor
 
 
-def photo(name: str, decoded: Callable[[str], Tensor], view: View) -> Photo:
-    """The photo that `decoded` gives in a mode: in colour for people, in the view's mode for the net."""
-    pixels = decoded("RGB")
-    return Photo(name, pixels, view.tensor(pixels if view.mode == "RGB" else decoded(view.mode)))
+#: A picture of a file in a mode, whole or as a view with this `least_px` needs it (`data.decode.reduced`).
+Decoder = Callable[[str, int | None], tuple[Tensor, Size | None]]
+
+
+def photo(name: str, decoded: Decoder, view: View) -> Photo:
+    """The photo that `decoded` gives: whole and in colour for people, and bit for bit what `predict` shows the net."""
+    pixels, _ = decoded("RGB", None)
+    return Photo(name, pixels, view.tensor(*decoded(view.mode, view.least_px)))
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Unread:
     reason: str
 
 
-def _photo(name: str, decoded: Callable[[str], Tensor], view: View) -> Photo | Unread:
+def _photo(name: str, decoded: Decoder, view: View) -> Photo | Unread:
     try:
         return photo(name, decoded, view)
     except BadPicture as e:
@@ -199,7 +203,7 @@ class Explainer:
         return list(self.classes).index(name)
 
     def stream(
-        self, named: Iterable[tuple[str, Callable[[str], Tensor]]], target: int | None = None, batch_size: int = 8
+        self, named: Iterable[tuple[str, Decoder]], target: int | None = None, batch_size: int = 8
     ) -> Iterator["Explanation | Unread"]:
         """The reasons for each picture, given as its name and what decodes it in a mode, in their order.
 

@@ -71,7 +71,7 @@ def strengths(session: "Session", net: Net, engine: Engine) -> None:
     splits = session.plan.dataset.splits
     split = splits.get("val") or splits.get("test") or splits["train"]
     places = np.unique(np.linspace(0, len(split) - 1, min(MEASURED, len(split))).astype(np.int64))
-    images = next(iter(in_order(split.take(places), session.plan.view, MEASURED, 0))).images
+    images = next(iter(in_order(split.take(places), session.plan.view, MEASURED, 0, session.plan.cache))).images
     links = chain(net)
     with evaluating(net), Probe(net, responses=False) as probe:
         run(links, engine.move(images))
@@ -119,8 +119,8 @@ def _chosen(evaluation: Evaluation) -> list[tuple[int, str]]:
 
 
 def _photo(split: Split, plan: Plan, sample: int) -> Photo:
-    pixels = split.images[sample]
-    return Photo(split.names[sample], pixels, plan.view.tensor(pixels))
+    seen = next(iter(in_order(split.take([sample]), plan.view, 1, 0, plan.cache))).images[0]
+    return Photo(split.names[sample], split.images[sample], seen)
 
 
 def _in_time(explainer: Explainer, photos: Sequence[Photo], seconds: float) -> list[Explanation]:

@@ -72,7 +72,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         again = {"purge_step": step + 1} if kept else {}
-        self.writer: Any = SummaryWriter(str(run.path("tensorboard")), **again)  # type: ignore[no-untyped-call]
+        self.writer: Any = SummaryWriter(str(run.path("tensorboard")), **again)
         if not kept:
             self.writer.add_text("config", "".join(f"    {k} = {v}\n" for k, v in config.items()))
         kept["folder"] = "tensorboard"
@@ -232,7 +232,7 @@ class Tracking:
         for name, tracker in list(self.trackers.items()):
             again = step <= self.seen.get(name, {}).get(row["event"], 0)
             if values and (tracker.exact or not again):
-                self._try(name, lambda t=tracker: t.scalars(values, step))  # type: ignore[misc]
+                self._try(name, lambda t=tracker: t.scalars(values, step))
 
     def flush(self) -> None:
         """Keep what was told so far."""
@@ -250,15 +250,15 @@ class Tracking:
         }  # fmt: skip
         numbers = {k: float(v) for k, v in values.items() if math.isfinite(v)}
         for name, tracker in list(self.trackers.items()):
-            self._try(name, lambda t=tracker: t.final(numbers, self.step))  # type: ignore[misc]
+            self._try(name, lambda t=tracker: t.final(numbers, self.step))
 
     def close(self) -> None:
         """End everything, once; of a finished run the pictures go along."""
         for name, tracker in list(self.trackers.items()):
             for path in (self.folder / p for p in PICTURES if self.finished):
                 if path.is_file():
-                    self._try(name, lambda t=tracker, p=path: t.picture(p, self.step))  # type: ignore[misc]
-            self._try(name, lambda t=tracker: t.close(self.finished))  # type: ignore[misc]
+                    self._try(name, lambda t=tracker, p=path: t.picture(p, self.step))
+            self._try(name, lambda t=tracker: t.close(self.finished))
         self.trackers.clear()
 
     def _try(self, name: str, act: Any) -> None:

@@ -20,6 +20,8 @@ from residua.predict.result import Failure
 #: A picture, a file or folder of pictures, or the bytes of a file: paths, bytes, numpy arrays (H, W[, C]), tensors
 #: ([C, ]H, W) and PIL images. Numbers are uint8, or fractions from 0 to 1.
 Source: TypeAlias = Any
+#: A picture in a mode, whole or as a view with this `least_px` needs it, and then its size (`decoded`).
+Decoder: TypeAlias = Callable[[str, int | None], tuple[Tensor, Size | None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +45,15 @@ def pictures(inputs: Source | Iterable[Source]) -> Iterator[Item]:
             yield Item(f"picture {i}", source)
 
 
-def readers(inputs: Source | Iterable[Source]) -> Iterator[tuple[str, Callable[[str], Tensor]]]:
-    """(name, what decodes it in a mode) of every picture; a failure's raises BadPicture with its reason."""
+def readers(
+    inputs: Source | Iterable[Source],
+) -> Iterator[tuple[str, Decoder]]:
+    """(name, what decodes it in a mode, as `decoded` does) of every picture; a failure's raises BadPicture."""
     for item in pictures(inputs):
         yield item.name, partial(_refused if isinstance(item.source, Failure) else decoded, item.source)
 
 
-def _refused(failure: Failure, mode: str) -> Tensor:
+def _refused(failure: Failure, mode: str, least_px: int | None) -> tuple[Tensor, Size | None]:
     raise BadPicture(failure.path, failure.reason)
 
 
@@ -78,11 +82,11 @@ def _failed(root: Path, skipped: Skipped) -> Item:
     return Item(path, Failure(path, skipped.reason))
 
 
-def decoded(source: Any, mode: str, least_px: int) -> tuple[Tensor, Size | None]:
+def decoded(source: Any, mode: str, least_px: int | None) -> tuple[Tensor, Size | None]:
     """uint8 (C, H, W) of a file, its bytes, a PIL image, an array or a tensor, by the one policy of `data.decode`.
 
     Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them, and with the size that it
-    has to know; what has pixels keeps them all.
+    has to know; what has pixels keeps them all, as everything does with None.
     """
     if isinstance(source, str | bytes) or hasattr(source, "getexif"):
         return reduced(source, mode, least_px)

@@ -207,7 +207,7 @@ def pooled(found: list[dict[str, Any]]) -> dict[str, Any]:
     classes = found[0]["classes"]
     if any(f["classes"] != classes for f in found):
         raise DataError("the folds have different classes: the data have changed since the first was trained")
-    confusion = np.sum([f["confusion"] for f in found], axis=0, dtype=np.int64)
+    confusion = np.array([f["confusion"] for f in found], np.int64).sum(0)
     n, wrong = int(confusion.sum()), int(confusion.sum() - np.trace(confusion))
     return {
         "n": n,
