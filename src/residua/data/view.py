@@ -199,9 +199,9 @@ def cropped(view: View, image: Tensor, size: Size) -> Tensor:
     from torchvision.transforms.v2 import functional as tv
 
     short, long = sorted(image.shape[1:])
-    if long > 4 * short:  # only the middle is used: scaled up as a whole, a strip of 8000 x 20 would fill the memory
+    if long > 4 * short < 4 * view.resize_px:  # scaled up as a whole, a strip of 8000 x 20 would fill the memory
         image = tv.center_crop(image, [min(n, 4 * short) for n in image.shape[1:]])
-        size = min(size[0], 4 * short), min(size[1], 4 * short)
+        size = whole(image)
     out: Tensor = tv.center_crop(resized(view, image, [view.resize_px], size), [view.side_px])
     return out
 
