@@ -21,7 +21,8 @@ def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
     from residua.report import draw, label_errors
     from residua.study.folds import folds
 
-    made, said = folds(options), set[Decision]()
+    made = folds(options)
+    said: set[Decision] = set()
     done = made.k - len(made.left())
     if done:
         say(f"{done} of {made.k} folds are trained already")
