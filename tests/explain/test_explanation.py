@@ -125,10 +125,10 @@ def test_a_stage_with_few_places_is_noted_with_the_one_that_has_more():
 def test_what_cannot_be_read_keeps_its_place_and_batches_change_nothing():
     made = explainer("cifar_resnet8")
 
-    def decoded(i: int, mode: str) -> torch.Tensor:
+    def decoded(i, mode, least_px):
         if i in (0, 3):
             raise BadPicture(f"{i}", "not an image")
-        return pixels(i)
+        return pixels(i), None
 
     named = [(str(i), partial(decoded, i)) for i in range(5)]
     alone, together = (list(made.stream(named, batch_size=n)) for n in (1, 4))
