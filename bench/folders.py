@@ -51,13 +51,13 @@ SENSOR = 3.0  # standard deviation of the noise
 QUALITY = 90
 
 
-def make(root: Path, photos: int) -> float:
-    """Write the photos into class folders; their megapixels on average."""
+def make(root: Path, photos: int) -> dict[str, float]:
+    """Write the photos into class folders; their megapixels and bytes on average."""
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
     samples = [Image.fromarray(image) for image in load_sample_images().images]
-    total = 0.0
+    megapixels, length = 0.0, 0
     for i in range(photos):
         w, h = SHAPES[rng.integers(len(SHAPES))]
         scale = (1e6 * rng.uniform(*MEGAPIXELS) / (w * h)) ** 0.5
@@ -69,9 +69,11 @@ def make(root: Path, photos: int) -> float:
         noisy = np.asarray(large, np.float32) + rng.normal(0, SENSOR, (size[1], size[0], 1)).astype(np.float32)
         folder = root / f"class-{i % CLASSES}"
         folder.mkdir(exist_ok=True)
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{i:05}.jpg", quality=QUALITY)
-        total += size[0] * size[1] / 1e6
-    return total / photos
+        path = folder / f"{i:05}.jpg"
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(path, quality=QUALITY)
+        megapixels += size[0] * size[1] / 1e6
+        length += path.stat().st_size
+    return {"megapixels": round(megapixels / photos, 2), "bytes": round(length / photos)}
 
 
 def rate(batches: Iterable[int]) -> float:
@@ -121,8 +123,8 @@ def peer(root: Path, batch: int, best: bool) -> float:
     return rate(len(x) for x, _ in loader)
 
 
-def difference(data: Dataset, some: int) -> tuple[float, float]:
-    """Mean and largest difference, of pixels in [0, 1], between the evaluation view and torchvision's transforms."""
+def difference(data: Dataset, some: int) -> dict[str, Any]:
+    """A line of the difference, for pixels in [0, 255], of the evaluation view and torchvision's transforms."""
     whole = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()])
     split = data.splits["train"].take(np.arange(min(some, len(data.splits["train"]))))
     differences = []
@@ -132,8 +134,32 @@ def difference(data: Dataset, some: int) -> tuple[float, float]:
             theirs = whole(image.convert("RGB"))
         mean, std = (torch.tensor(v)[:, None, None] for v in (VIEW.mean, VIEW.std))
         differences.append((batch.images[0] * std + mean - theirs).abs())
-    every = torch.stack(differences)
-    return float(every.mean()), float(every.max())
+    every = 255 * torch.stack(differences)
+    means = every.mean((1, 2, 3))
+    return {
+        "name": "tensors of the evaluation view beside Resize(256), CenterCrop(224), ToTensor of whole photos",
+        "unit": "1/255",
+        "mean": round(float(every.mean()), 3),
+        "largest_mean": round(float(means.max()), 3),
+        "max": round(float(every.max()), 1),
+        "n": len(every),
+    }
+
+
+def compared(epochs: str, peer_is: str, ours: list[float], peers: list[float]) -> dict[str, Any]:
+    """What a line says of two columns of rates."""
+    ratios = [a / b for a, b in zip(ours, peers, strict=True)]
+    return {
+        "name": f"{epochs} from folders beside ImageFolder and DataLoader {peer_is}",
+        "unit": "images/s",
+        "ours": round(statistics.median(ours), 1),
+        "peer": round(statistics.median(peers), 1),
+        "ratio": round(statistics.median(ratios), 2),
+        "spread": [round(min(ratios), 2), round(max(ratios), 2)],
+        "n": len(ratios),
+        "ours_all": [round(r, 1) for r in ours],
+        "peer_all": [round(r, 1) for r in peers],
+    }
 
 
 def main() -> None:
@@ -144,39 +170,24 @@ def main() -> None:
     parser.add_argument("--later", type=int, default=4, help="epochs from the cache that count")
     parser.add_argument("--batch", type=int, default=32)
     args = parser.parse_args()
-    rates: dict[str, list[float]] = {"first": [], "later": [], "default": [], "best": []}
+    first, later, default, best = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "photos")
         root.mkdir()
-        megapixels = make(root, args.photos)
+        about = {"photos": args.photos, "batch": args.batch, "workers": WORKERS} | make(root, args.photos)
         data = open_data(str(root), val_fraction=0.0)
         for _ in range(args.rounds):
-            first, later = ours(data, Path(folder, "cache"), args.batch, args.later)
-            found = first, later, peer(root, args.batch, best=False), peer(root, args.batch, best=True)
-            for name, value in zip(rates, found, strict=True):
-                rates[name].append(value)
-        mean, largest = difference(data, 64)
-    about = {
-        "megapixels": round(megapixels, 2),
-        "bytes": round(statistics.mean(p.stat().st_size for p in root.rglob("*.jpg"))) if root.exists() else None,
-        "hardware": {"processor": processor(), "cores": os.cpu_count()},
-        "versions": versions(),
-    }
-    for mine in ("first", "later"):
-        for theirs in ("default", "best"):
-            print(json.dumps(compared(mine, theirs, rates, args) | about), flush=True)
-    print(json.dumps({"name": "view", "mean": mean, "max": largest} | about), flush=True)
-
-
-def compared(mine: str, theirs: str, rates: dict[str, list[float]], args: argparse.Namespace) -> dict[str, Any]:
-    """A line of two columns of rates."""
-    ratios = [a / b for a, b in zip(rates[mine], rates[theirs], strict=True)]
-    return {
-        "name": f"{mine}, {theirs}",
-        "ours": rates[mine],
-        "peer": rates[theirs],
-        "ratio": statistics.median(ratios),
-    }
+            one, more = ours(data, Path(folder, "cache"), args.batch, args.later)
+            first.append(one)
+            later.append(more)
+            default.append(peer(root, args.batch, best=False))
+            best.append(peer(root, args.batch, best=True))
+        view = difference(data, 64)
+    about |= {"hardware": {"processor": processor(), "cores": os.cpu_count()}, "versions": versions()}
+    for epochs, rates in (("first epoch", first), ("later epochs", later)):
+        for peer_is, theirs in (("as they are", default), ("at their best", best)):
+            print(json.dumps(compared(epochs, peer_is, rates, theirs) | about), flush=True)
+    print(json.dumps(view | about), flush=True)
 
 
 if __name__ == "__main__":

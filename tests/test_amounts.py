@@ -2,7 +2,7 @@
 
 import pytest
 
-from residua.amounts import duration, gigabytes, seconds, size
+from residua.amounts import duration, gigabytes, in_numbers, seconds, size, size_or_off
 from residua.errors import UsageError
 
 
@@ -35,6 +35,14 @@ def test_what_is_no_size_is_one_line_that_names_the_flag(words):
     with pytest.raises(UsageError, match=r"^--memory") as error:
         size(words, "--memory")
     assert "\n" not in str(error.value)
+
+
+def test_off_is_no_room():
+    assert [size_or_off(words, "--cache-size") for words in ("off", " OFF ", "8G")] == [0, 0, 8 * 2**30]
+    assert in_numbers({"cache_size": "off"}) == {"cache_size": 0}
+    for words in ("on", "0", ""):
+        with pytest.raises(UsageError, match=r"^--cache-size .*: give a size such as 8G or 512M, or off$"):
+            in_numbers({"cache_size": words})
 
 
 def test_times_and_sizes_are_shown_in_people_s_units():

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from acceptance import picture, save
 from residua import job
 from residua.data.dataset import ArrayImages, Dataset, Split
 from residua.data.view import View
@@ -583,6 +584,84 @@ def test_weights_of_another_net_are_refused_in_one_line(whole, tmp_path):
     damaged.write_bytes((whole[0] / "model.safetensors").read_bytes()[:5000])
     with pytest.raises(DataError, match="cut off"):
         finished(options(tmp_path, arch="auto", weights=str(damaged)))
+
+
+# -- pictures in files, kept or not ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of 30 photos that are larger than what a net of 16 pixels sees of them."""
+    root = tmp_path_factory.mktemp("photos")
+    for i in range(60):
+        save(root / "ab"[i % 2] / f"{i}.jpg", picture(150 + i % 7, 203, seed=i))
+    return root
+
+
+def of_photos(tmp_path, photos, name="run", **changes):
+    """A training of two epochs on photos."""
+    small = recipe("quick", ["epochs=2", "batch_size=16", "lr=0.02"])
+    words = {"data": str(photos), "image_size": 16, "workers": 0, "recipe": small, "limit": None, "device": "cpu"}
+    return options(tmp_path, name, **words | changes)
+
+
+@pytest.fixture
+def kept_in(tmp_path, monkeypatch):
+    """Where this test keeps decoded pictures."""
+    monkeypatch.setenv("RESIDUA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pictures"
+
+
+def said_of(events, what):
+    """The decisions about something, as they were said."""
+    return [d for e in events if isinstance(e, Decided) for d in e.decisions if d.what == what]
+
+
+def test_a_training_with_and_without_a_cache_is_bit_equal(tmp_path, photos, kept_in):
+    off = finished(of_photos(tmp_path, photos, "off", cache_size=0))
+    assert [(d.value, d.flag) for d in said_of(off, "cache")] == [("off", "--cache-size")]
+    assert not kept_in.exists()
+    for name, words in (("first", {}), ("second", {}), ("workers", {"workers": 2}), ("small", {"cache_size": 10_000})):
+        on = finished(of_photos(tmp_path, photos, name, **words))
+        assert left(tmp_path / name) == left(tmp_path / "off")
+        assert str(kept_in) in said_of(on, "cache")[0].why
+    assert [(d.value, d.flag) for d in said_of(on, "cache")[1:]] == [("full", "--cache-size 1G")]
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_costs_time_only(tmp_path, photos, kept_in):
+    (tmp_path / "cache").write_text("mine")
+    events = finished(of_photos(tmp_path, photos))
+    assert [(d.value, "nothing more is kept" in d.why) for d in said_of(events, "cache")] == [("off", True)]
+    finished(of_photos(tmp_path, photos, "off", cache_size=0))
+    assert left(tmp_path / "run") == left(tmp_path / "off")
+
+
+@pytest.mark.parametrize("then", [None, 0, 10_000])
+def test_a_run_goes_on_exactly_with_another_cache_or_a_damaged_one(then, tmp_path, photos, kept_in):
+    finished(of_photos(tmp_path, photos, "whole"))
+    until(of_photos(tmp_path, photos), lambda e: isinstance(e, Step) and e.step == 2)
+    for file in kept_in.glob("*/content/*/*"):
+        file.write_bytes(file.read_bytes()[:100])
+    events = finished(resumed(tmp_path / "run", cache_size=then))
+    assert left(tmp_path / "run") == left(tmp_path / "whole")
+    assert [d.value for d in said_of(events, "cache")] == {None: ["damaged"], 0: [], 10_000: ["damaged", "full"]}[then]
+
+
+def test_the_share_of_waiting_is_written_and_what_helps_is_said(tmp_path, photos, kept_in, monkeypatch):
+    monkeypatch.setattr("residua.job.waiting.SECONDS", 0.0)
+    monkeypatch.setattr("residua.job.waiting.WORTH", -1.0)
+    events = finished(of_photos(tmp_path, photos, cache_size=0))
+    (said,) = said_of(events, "waiting")
+    assert (said.value.split(" % ")[1], said.flag) == ("of epoch 1", "--cache-size 1G")
+    shares = [e.waiting for e in events if isinstance(e, Epoch)]
+    assert len(shares) == 2 and all(0 < s <= 1 for s in shares)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [r["waiting"] for r in rows if r["event"] == "epoch"] == shares
+    table = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))
+    assert [float(r["waiting"]) for r in table] == shares
+    assert min(shares) <= json.loads((tmp_path / "run" / "summary.json").read_text())["waiting"] <= max(shares)
+    (said,) = said_of(finished(of_photos(tmp_path, photos, "cached")), "waiting")
+    assert (said.value.split(" % ")[1], said.flag) == ("of epoch 2", f"--workers {facts().cores}")
 
 
 # -- figures --------------------------------------------------------------------------------------------------------

@@ -43,6 +43,24 @@ def test_out_writes_tables_and_the_confusion(residua, trained, tmp_path):
     assert len(rows) == 1 + ran.json["n"] and rows[1].startswith("digits/")
 
 
+def test_a_cache_changes_no_number_and_what_it_has_to_say_is_noted(residua, photos, tmp_path, monkeypatch):
+    words = ("--arch", "cifar_resnet8", "--epochs", "1", "--batch-size", "8", "--workers", "0", "--image-size", "16")
+    monkeypatch.setenv("RESIDUA_CACHE", str(tmp_path / "cache"))
+    assert residua("train", photos, *words, "--cache-size", "off", "--out", tmp_path / "run").code == 0
+    assert not (tmp_path / "cache").exists()
+    asked = ("eval", tmp_path / "run", photos, "--workers", "0", "--json", "--split", "all")
+    off, first, again = (residua(*asked, *more).json for more in (("--cache-size", "off"), (), ("--cache-size", "1G")))
+    assert off == first == again
+    assert list((tmp_path / "cache").rglob("*.pixels"))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RESIDUA_CACHE", str(tmp_path / "file"))
+    none = residua(*asked).json
+    assert "nothing more is kept" in none["notes"][-1]
+    assert none | {"notes": off["notes"]} == off
+    ran = residua(*asked, "--cache-size", "much")
+    assert ran.code == 2 and "--cache-size much: give a size such as 8G or 512M, or off" in ran.line
+
+
 def test_classes_are_found_by_name_and_unusable_files_are_said(residua, photos, tmp_path):
     words = ("--arch", "cifar_resnet8", "--epochs", "1", "--batch-size", "8", "--workers", "0", "--image-size", "8")
     assert residua("train", photos, *words, "--out", tmp_path / "run").code == 0

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +82,19 @@ def test_elsewhere_an_epoch_is_a_line(monkeypatch, capsys):
     assert "  device: cpu (no GPU is there; --device)" in lines
     assert sum(line.startswith("epoch ") and "images/s" in line for line in lines) == 2
     assert "epoch 2 validation error 25.00 % (25 of 100)  best so far" in lines
+
+
+def test_waiting_for_data_is_said_where_it_is_worth_a_word(monkeypatch, capsys):
+    def waiting(share):
+        return (replace(e, waiting=share) if isinstance(e, Epoch) else e for e in events(2))
+
+    for share, words in ((0.05, 0), (0.345, 2)):
+        assert list(live.follow(waiting(share)))
+        assert capsys.readouterr().err.count("images/s, 34 % waiting for data  ") == words
+    for columns, words in ((80, 0), (100, 0), (130, 1)):
+        lines = on_a_terminal(monkeypatch, waiting(0.345), columns)
+        assert any("34 % waiting for data" in line for line in lines) == bool(words)
+        assert all(len(line) <= columns for line in lines)
 
 
 def test_a_slow_epoch_says_something_now_and_then(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Laws of the loop: a step is a function of (seed, step); what is off changes nothing; what is not finite stops."""
 
 import copy
+import time
 from itertools import pairwise
 
 import pytest
@@ -236,6 +237,33 @@ def test_an_error_bound_warmup_ends_by_itself():
     rates = [e.lr for e in events if isinstance(e, Step)]
     assert rates[0] == 0.01 and rates[-1] == 0.02
     assert sum(a != b for a, b in pairwise(rates)) == 1
+
+
+def test_waiting_is_the_share_of_an_epoch_in_which_the_next_batch_was_not_ready():
+    class Slow(FakeBatches):
+        def at(self, step):
+            time.sleep(0.02)
+            return super().at(step)
+
+    def shares(batches):
+        return [e.waiting for e in trained(["epochs=2"], batches=batches)[1] if isinstance(e, Epoch)]
+
+    slow, quick = shares(Slow()), shares(FakeBatches())
+    assert len(slow) == 2 and all(0 < share <= 1 for share in slow + quick)
+
+
+def test_waiting_is_counted_on_after_a_state():
+    r = recipe("quick", ["batch_size=6", "epochs=1", "augment="])
+    state = begin(ENGINE.place(small()), r, ENGINE)
+    list(fit(state, FakeBatches(), r, ENGINE, stop=2))
+    again = begin(ENGINE.place(small()), r, ENGINE)
+    again.load_state_dict(copy.deepcopy(state.state_dict()))
+    assert again.waited == state.waited > 0
+    old = state.state_dict()
+    del old["waited"]  # of a run that an earlier version began
+    again.load_state_dict(copy.deepcopy(old))
+    assert again.waited == 0
+    assert [type(e) for e in fit(again, FakeBatches(), r, ENGINE)] == [Step, Epoch]
 
 
 def test_listeners_may_evaluate_between_steps():

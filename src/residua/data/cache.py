@@ -121,7 +121,7 @@ class Cache(Decoding):
             with open(place, "rb", buffering=0) as file:
                 about = os.fstat(file.fileno())
                 pixels = read(file, about.st_size, key)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except (OSError, ValueError):
             self.told["damaged"] = "some kept pictures were cut off, damaged or of another version"

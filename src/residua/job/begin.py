@@ -61,6 +61,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
     if options.out is not None:
         check_free(Path(options.out))
     plan = prepare(options)
+    heard = set(plan.cache.told)  # said with the plan's decisions
     check_growth(plan)
     plan = in_time(in_memory(plan), clock) if options.budget is None else within(plan, options, clock)
     told = record.summary(plan)
@@ -73,7 +74,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         decisions = (
             plan.decisions + take_up(state, plan.carried) + (rates(plan, batches, run) if options.find_lr else ())
         )
-        session = Session(plan, run, stop, state, batches, clock, told=lines)
+        session = Session(plan, run, stop, state, batches, clock, told=lines, heard=heard)
         run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
         record.decisions(run, decisions)

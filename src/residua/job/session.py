@@ -94,7 +94,6 @@ class Session:
     def events(self) -> Iterator[Event]:
         """Train from where the state is to the end, growing and keeping to the budget on the way; then test."""
         self.slices = self.state.slices
-        self.heard |= self.plan.cache.told.keys()  # with the plan
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
