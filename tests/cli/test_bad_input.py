@@ -34,7 +34,7 @@ import pytest
         ("train --folds 3 --resume nowhere", 3, "--resume nowhere does not exist"),
         ("train --groups (", 2, "--groups (: no regular expression"),
         ("train --groups patient_(\\d+)", 2, "it fits no picture's name, such as 'digits/"),
-        ("train --groups folder", 2, "no picture lies in a folder below its class folder"),
+        ("train --groups folder", 3, "digits: all pictures are one group"),
         ("train --track tensorbord", 2, "unknown tracker 'tensorbord': did you mean tensorboard?"),
         ("train --track wandb,", 2, "unknown tracker ''"),
         ("train --resume nowhere", 3, "--resume nowhere does not exist"),

@@ -37,7 +37,10 @@ def test_going_on_with_one_that_is_done_trains_nothing_and_says_the_same(residua
     kept = json.loads((crossed / "folds.json").read_text())
     assert {k: ran.json[k] for k in kept} == kept and ran.json["run"] == str(crossed)
     assert ran.json.keys() - kept.keys() == {"run", "label_errors", "report"}
-    assert {p for p in before if p.stat().st_mtime_ns != before[p]} == {crossed / "fold-2" / "report.html"}
+    changed = {p for p in before if p.is_file() and p.stat().st_mtime_ns != before[p]}
+    assert {p.suffix for p in changed} <= {".html", ".png", ".md"}  # the page that was missing, and nothing learned
+    assert {p.relative_to(crossed).parts[0] for p in changed} == {"fold-2"}
+    assert crossed / "fold-2" / "report.html" in changed
 
 
 def test_the_end_says_every_fold_mean_and_spread_and_all_together_with_its_interval(residua, crossed):
@@ -85,16 +88,12 @@ def test_a_single_training_does_not_become_folds(residua, trained):
     [
         (("--folds", "11"), "--folds 11: the class bright has 10 pictures, so 10 is the most"),
         (("--folds", "5", "--groups", r"(bright/[0-4]|dark)"), "the class dark has 1 group, so it cannot be divided"),
-        (("--folds", "3", "--groups", r"(bright/[0-4]|dark/[0-4])"), ""),
-        (("--folds", "4", "--groups", r"/([012])"), "--folds 4"),
         (("--groups", r"\.(png)"), "all pictures are one group"),
     ],
 )
 def test_more_folds_than_pictures_or_groups_of_a_class_are_refused_before_anything_is_written(
     residua, photos, tmp_path, words, says
 ):
-    if not says:
-        pytest.skip("six groups of each class are enough for three folds")
     ran = residua("train", photos, *SMALL, *words, "--out", tmp_path / "cv")
     assert ran.code in (2, 3) and says in ran.line
     assert not (tmp_path / "cv").exists()

@@ -27,8 +27,7 @@ def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
     if done:
         say(f"{done} of {made.k} folds are trained already")
     for number, events in made.trainings():
-        say(f"fold {number} of {made.k}")
-        for event in follow(new(events, said)):
+        for event in follow(headed(new(events, said), f"fold {number} of {made.k}")):
             if isinstance(event, Finished):
                 draw(event.run)
     for number in range(1, made.k + 1):
@@ -42,6 +41,16 @@ def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
     if not json:
         _tell(made.folder, found, len(suspects), page, options.data)
     return document
+
+
+def headed(events: "Iterable[Event]", title: str) -> "Iterator[Event]":
+    """The events under a heading that is said with the first: a fold that is refused is one line."""
+    from residua.cli.terminal import say
+
+    for i, event in enumerate(events):
+        if i == 0:
+            say(title)
+        yield event
 
 
 def new(events: "Iterable[Event]", said: "set[Decision]") -> "Iterator[Event]":
