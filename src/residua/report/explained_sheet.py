@@ -23,7 +23,7 @@ UNDECIDED = 0.5
 #: Rows of a sheet, at most: more pictures make more sheets.
 ROWS = 12
 #: The sheet in inches: margin, head, a row, the side of a picture, gaps; widths of the three panels.
-MARGIN, HEAD, ROW, SIDE, GAP = 0.4, 0.95, 2.3, 1.78, 0.16
+MARGIN, HEAD, ROW, SIDE, GAP = 0.4, 1.08, 2.3, 1.78, 0.16
 CLASSES_IN, DEPTH_IN, ADDED_IN, BETWEEN = 2.0, 3.3, 2.9, 0.55
 #: Letters of a class's or a picture's name.
 LETTERS, NAME_LETTERS = 22, 58
@@ -150,6 +150,14 @@ class Page:
             (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
         )
 
+    def board(self, left: float, top: float, width: float, height: float) -> "Axes":
+        """A bare place that is drawn on in inches from its upper left corner."""
+        made = self.axes(left, top, width, height)
+        made.set_xlim(0, width)
+        made.set_ylim(height, 0)
+        made.set_axis_off()
+        return made
+
     def text(self, left: float, top: float, words: str, **look: Any) -> None:
         """Words whose upper left corner is at a place."""
         self.made.text(left / self.width, 1 - top / self.height, words, va="top", **look)
@@ -158,7 +166,7 @@ class Page:
 def _head(page: Page, document: Document, which: str, deep: bool) -> None:
     where = f" at {document['stage']}" if document.get("stage") else ""
     page.text(MARGIN, 0.26, f"{say.label(document['arch'])} explains", fontsize=14, weight="bold")
-    words = f"{document['method']}{where} · {say.label(document['target'])}{which}"
+    words = f"{document['method']}{where} · {_cut(say.label(document['target']), NAME_LETTERS)}{which}"
     page.text(MARGIN, 0.56, words, fontsize=9, color=style.QUIET)
     left = MARGIN + 2 * SIDE + GAP + BETWEEN
     titles = [(left, "answer")]
@@ -168,38 +176,39 @@ def _head(page: Page, document: Document, which: str, deep: bool) -> None:
             (left + CLASSES_IN + DEPTH_IN + 2 * BETWEEN, "the probability as units are added; filled: it leads"),
         ]
     for x, title in titles:
-        page.text(x, 0.56, title, fontsize=9, color=style.INK)
+        page.text(x, 0.78, title, fontsize=9, color=style.INK)
 
 
 def _row(page: Page, top: float, row: Row, last: bool) -> None:
-    item, left = row.item, MARGIN
-    page.text(left, top + 0.02, _cut(say.label(item["name"]), NAME_LETTERS, end=True), fontsize=7.5, color=style.QUIET)
-    for image in (row.photo, row.overlay):
-        _picture(page.axes(left, top + 0.22, SIDE, SIDE), image)
-        left += SIDE + GAP
-    left += BETWEEN - GAP
-    _classes(page, left, top + 0.22, item)
+    item, left = row.item, 2 * SIDE + GAP + BETWEEN
+    page.text(
+        MARGIN, top + 0.02, _cut(say.label(item["name"]), NAME_LETTERS, end=True), fontsize=7.5, color=style.QUIET
+    )
+    board = page.board(MARGIN, top + 0.22, left + CLASSES_IN, SIDE)
+    for x, image in ((0, row.photo), (SIDE + GAP, row.overlay)):
+        _picture(board, x, image)
+    _classes(board, left, item)
     if not item["units"]:
         return
-    left += CLASSES_IN + BETWEEN
+    left += MARGIN + CLASSES_IN + BETWEEN
     _contributions(page.axes(left, top + 0.22, DEPTH_IN, SIDE), item, named=last)
     _added(page.axes(left + DEPTH_IN + BETWEEN, top + 0.22, ADDED_IN, SIDE), item, named=last)
     page.text(left, top + 0.02, verdict(item), fontsize=7.5, color=style.QUIET)
 
 
-def _picture(axes: "Axes", image: Image.Image) -> None:
-    tiny = max(image.size) < 96
-    axes.imshow(image.convert("RGB"), interpolation="nearest" if tiny else "antialiased")
-    axes.set_anchor("NW")
-    axes.set_axis_off()
+def _picture(board: "Axes", left: float, image: Image.Image) -> None:
+    """An image as large as fits into the square of a side, at its upper left corner."""
+    tiny, inch = max(image.size) < 96, SIDE / max(image.size)
+    width, height = (n * inch for n in image.size)
+    board.imshow(
+        image.convert("RGB"), extent=(left, left + width, height, 0), aspect="auto",
+        interpolation="nearest" if tiny else "antialiased",
+    )  # fmt: skip
 
 
-def _classes(page: Page, left: float, top: float, item: Document) -> None:
+def _classes(board: "Axes", left: float, item: Document) -> None:
     """The best classes with a bar each; the one that is explained in colour; what a map's check says below."""
-    axes = page.axes(left, top, CLASSES_IN, SIDE)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(SIDE, 0)
-    axes.set_axis_off()
+    right = left + CLASSES_IN
     pairs = [(c, p) for c, p in zip(item["classes"], item["probabilities"], strict=True) if p >= SEEN]
     if item["target"] not in [c for c, _ in pairs]:
         pairs = [*pairs[:4], (item["target"], item["target_probability"])]
@@ -207,11 +216,13 @@ def _classes(page: Page, left: float, top: float, item: Document) -> None:
         y = 0.12 + i * 0.3
         mine = name == item["target"]
         look: dict[str, Any] = {"fontsize": 9 if i == 0 else 8, "weight": "bold" if i == 0 else "normal"}
-        axes.text(0, y, _cut(say.label(name), LETTERS), va="center", color=style.INK if mine else style.QUIET, **look)
-        axes.text(1, y, say.rate(probability), va="center", ha="right", color=style.QUIET, fontsize=8)
-        axes.barh(y + 0.12, 1, height=0.045, color=style.HAIRLINE, linewidth=0)
+        board.text(
+            left, y, _cut(say.label(name), LETTERS), va="center", color=style.INK if mine else style.QUIET, **look
+        )
+        board.text(right, y, say.rate(probability), va="center", ha="right", color=style.QUIET, fontsize=8)
+        board.barh(y + 0.12, CLASSES_IN, left=left, height=0.045, color=style.HAIRLINE, linewidth=0)
         colour = style.VALIDATION if mine else "#a9b3bd"
-        axes.barh(y + 0.12, probability, height=0.045, color=colour, linewidth=0)
+        board.barh(y + 0.12, CLASSES_IN * probability, left=left, height=0.045, color=colour, linewidth=0)
     notes = []
     if item.get("nothing"):
         notes.append("nothing here speaks for the class")
@@ -219,7 +230,7 @@ def _classes(page: Page, left: float, top: float, item: Document) -> None:
         notes.append(f"insertion {s['insertion']:.2f}, random {s['insertion_random']:.2f}")
         notes.append(f"deletion {s['deletion']:.2f}, random {s['deletion_random']:.2f}")
     for i, note in enumerate(reversed(notes)):
-        page.text(left, top + SIDE - 0.1 - 0.14 * i, note, fontsize=7, color=style.QUIET)
+        board.text(left, SIDE - 0.1 - 0.14 * i, note, va="top", fontsize=7, color=style.QUIET)
 
 
 def _contributions(axes: "Axes", item: Document, named: bool) -> None:
@@ -274,7 +285,10 @@ def _depth_axis(axes: "Axes", units: Sequence[Document], named: bool, first: int
     places = list(range(0, len(units), every))
     none = [first] if first < 0 else []
     labels = [*("none" for _ in none), *(short(units[i]["unit"]) for i in places)]
-    axes.set_xticks([*none, *places], labels if named else [""] * len(labels), rotation=90, fontsize=6.5)
+    if named:
+        axes.set_xticks([*none, *places], labels, rotation=90, fontsize=6.5)
+    else:
+        axes.set_xticks([])
 
 
 def _quiet(axes: "Axes") -> None:
