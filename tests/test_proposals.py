@@ -1,6 +1,7 @@
 """Laws of proposals: what is called automatic is what training decides, the rest is a flag that changes it."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +79,7 @@ def test_nothing_is_proposed_for_what_cannot_be_trained_on(tmp_path: Path):
     assert not check.proposals and not check.command
 
 
-def test_the_command_for_a_known_set_finds_it_where_it_was_looked_at(real_data_free_root: Path):
-    check = proposed(examine(material("digits", root=str(real_data_free_root))))
-    assert check.command == f"residua train digits --root {shlex.quote(str(real_data_free_root))}"
-
-
-@pytest.fixture
-def real_data_free_root(tmp_path: Path) -> Path:
-    return tmp_path / "a folder"
+def test_the_command_for_a_known_set_finds_it_where_it_was_looked_at(tmp_path: Path):
+    check = examine(material(str(made(tmp_path, (20, 20), {"a": 3, "b": 3}))))
+    elsewhere = replace(check.seen, of=replace(check.seen.of, spec="cifar10", root="my sets"))
+    assert proposed(replace(check, seen=elsewhere)).command.startswith("residua train cifar10 --root 'my sets'")

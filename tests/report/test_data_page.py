@@ -142,3 +142,9 @@ def test_its_part_of_a_report_tells_what_a_run_left_out(make_run, tmp_path: Path
     assert ("1 file was left out" in seen.words) == (not lacks)
     assert ("an empty file (0 bytes) (1)" in seen.words) == (not lacks)
     assert "<i>bad" not in seen.source and "<script>" not in seen.source
+
+
+def test_a_torn_document_still_makes_its_part_of_a_report(document: dict[str, Any], tmp_path: Path):
+    for key in ("splits", "sizes", "imbalance", "hidden_by_crop", "skipped", "notes", "sides"):
+        made = [parts(document | {key: torn}) for torn in (None, 7, "text", [], {}, [1, "2", None], {"a": 1})]
+        rendered("data_section.html.j2", tmp_path / "part.html", {"data": made[-1]})

@@ -7,7 +7,7 @@ import base64
 import io
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from math import log2
 from pathlib import Path
@@ -74,6 +74,7 @@ def parts(document: Mapping[str, Any]) -> dict[str, Any]:
     """Counts of the classes, sizes, what a crop hides and what was left out, as far as the document tells them."""
     rows, more = classes(document)
     left, count = left_out(document)
+    notes = document.get("notes")
     return {
         "splits": list(_splits(document)),
         "classes": rows,
@@ -86,7 +87,7 @@ def parts(document: Mapping[str, Any]) -> dict[str, Any]:
         "left_out": left,
         "left_out_count": count,
         "named_files": NAMED_FILES,
-        "notes": [say.label(n) for n in document.get("notes") or ()],
+        "notes": [say.label(n) for n in notes] if isinstance(notes, list | tuple) else [],
     }
 
 
@@ -239,9 +240,15 @@ def imbalance_words(document: Mapping[str, Any]) -> str:
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 360, 52, 40, 14, 16
 
 
+def _pair(value: Any) -> bool:
+    """Whether it is a width and a height."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all((say.number(v) or 0) > 0 for v in value)
+
+
 def scatter(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """The sizes of pictures as discs on logarithmic axes, the larger the more there are; None where all are alike."""
-    found = [tuple(p) for p in document.get("sides") or () if isinstance(p, Sequence) and len(p) == 2 and min(p) > 0]
+    told = document.get("sides")
+    found = [(p[0], p[1]) for p in told if _pair(p)] if isinstance(told, list | tuple) else []
     if len(set(found)) < 2:
         return None
     low = log2(min(map(min, found))) - 0.25
