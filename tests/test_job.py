@@ -95,7 +95,7 @@ def test_a_run_folder_holds_what_the_readme_says(whole):
     assert {f for f in files if not f.startswith(("gallery/", "explanations/"))} == {
         "config.toml", "environment.json", "decisions.json", "data_check.json", "summary.json", "split.csv",
         "metrics.jsonl", "metrics.csv", "batches/step-0.png", "evaluation.json", "predictions.csv", "per_class.csv",
-        "explanations.json", "strengths.json", "gallery.json",
+        "explanations.json", "strengths.json", "gallery.json", "mistakes.json",
         "model.safetensors", "state/last.pt", "state/previous.pt", "state/lock",
     }  # fmt: skip
 
@@ -448,7 +448,7 @@ def test_augmentation_suits_the_images_and_digits_are_never_mirrored(facts, word
     assert augment_for(dataset(facts))[0] == words
     resolved, told = resolve(recipe("quick", ["augment=auto,mixup:0.2"]), dataset(facts), find("cifar_resnet20"))
     assert resolved.augment == (*words, "mixup:0.2")
-    assert [d.what for d in told] == ["augment"]
+    assert "augment" in [d.what for d in told]
 
 
 def test_what_a_recipe_says_outright_is_kept():

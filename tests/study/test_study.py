@@ -93,7 +93,7 @@ def test_a_failed_cell_is_told_loses_no_other_and_is_tried_again(tiny, tmp_path)
 
 def test_a_cell_that_ended_before_its_first_state_begins_anew(tiny, tmp_path):
     run = tmp_path / "cell"
-    run.mkdir()
+    (run / "state").mkdir(parents=True)
     (run / "config.toml").write_text("")
     config = job.options.to_config(job.TrainOptions(arch="cifar_resnet8"))
     made = cell.options_of({"cell": "x", "folder": str(run), "options": config})
