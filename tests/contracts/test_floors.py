@@ -37,7 +37,7 @@ LIBRARIES = {
     "explain": {"numpy", "torch", "PIL", "captum"},
     "job": {"numpy", "torch", "PIL", "mlflow", "wandb"},
     "report": {"numpy", "matplotlib", "jinja2", "PIL"},
-    "cli": {"typer", "rich", "numpy", "torch", "torchvision", "safetensors", "PIL"},
+    "cli": {"typer", "rich", "numpy", "torch", "torchvision", "safetensors"},
     "api": set(),
     "__init__": set(), "__main__": set(),
 }  # fmt: skip

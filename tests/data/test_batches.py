@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -312,8 +313,9 @@ except KeyboardInterrupt:
 """
 
 
-def in_a_process(split: Split, log: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
-    """Start a process, head of its own group, that streams with two workers; it, and their ids."""
+@contextmanager
+def in_a_process(split: Split, log: Path) -> Iterator[tuple["subprocess.Popen[bytes]", list[int]]]:
+    """A process, head of its own group, that streams with two workers, and their ids; none outlives the block."""
     pickled = log.with_suffix(".pickle")
     pickled.write_bytes(pickle.dumps(of(split)))
     with open(log, "wb") as file:
@@ -322,13 +324,18 @@ def in_a_process(split: Split, log: Path) -> tuple["subprocess.Popen[bytes]", li
             stdout=subprocess.PIPE, stderr=file, start_new_session=True,
         )  # fmt: skip
     assert process.stdout is not None
-    with process.stdout as told:
-        workers = [int(pid) for pid in told.readline().split()]
-    assert len(workers) == 2
-    return process, workers
+    try:
+        with process.stdout as told:
+            workers = [int(pid) for pid in told.readline().split()]
+        assert len(workers) == 2
+        yield process, workers
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def gone(pids: Iterable[int], seconds: float = 20) -> bool:
+def gone(pids: Iterable[int], seconds: float = 60) -> bool:
     """Whether the processes end within some seconds (one that is dead but not yet waited for has ended)."""
     for _ in range(int(10 * seconds)):
         states = [Path(f"/proc/{pid}/stat") for pid in pids]
@@ -339,18 +346,17 @@ def gone(pids: Iterable[int], seconds: float = 20) -> bool:
 
 
 def test_an_interrupt_prints_nothing_from_the_workers(files: Split, tmp_path: Path) -> None:
-    process, workers = in_a_process(files, tmp_path / "log")
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
-    assert gone([process.pid, *workers])
-    assert process.wait() == 0
+    with in_a_process(files, tmp_path / "log") as (process, workers):
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
+        assert gone([process.pid, *workers])
+        assert process.wait() == 0
     assert (tmp_path / "log").read_text() == "interrupted"
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed(files: Split, tmp_path: Path) -> None:
-    process, workers = in_a_process(files, tmp_path / "log")
-    process.kill()
-    assert gone([process.pid, *workers])
-    process.wait()
+    with in_a_process(files, tmp_path / "log") as (process, workers):
+        process.kill()
+        assert gone([process.pid, *workers])
 
 
 def test_more_epochs_than_one_come_from_one_stream() -> None:

@@ -1,15 +1,14 @@
 """``residua train --folds K``: every fold's training in turn, then what they say together."""
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from residua.engine import Decision
     from residua.job import Event, TrainOptions
+    from residua.report.data_page import PictureOf
 
 
 def cross_validate(options: "TrainOptions", json: bool) -> dict[str, Any]:
@@ -67,25 +66,20 @@ def new(events: "Iterable[Event]", said: "set[Decision]") -> "Iterator[Event]":
         yield event
 
 
-def pictures(options: "TrainOptions") -> "Callable[[str], Image | None]":
+def pictures(options: "TrainOptions") -> "PictureOf":
     """The upright picture of a name of the data, or None where it cannot be read any more."""
-    from PIL import Image
-
+    from residua.data.decode import BadPicture, as_image
     from residua.data.sources import open_data
-    from residua.errors import DataError
 
     dataset = open_data(options.data, root=options.root, seed=options.seed, download=False)
     where = {name: (split, i) for split in dataset.splits.values() for i, name in enumerate(split.names)}
 
-    def picture(name: str) -> "Image.Image | None":
+    def picture(name: str) -> Any:
         split, i = where.get(name, (None, 0))
-        if split is None:
-            return None
         try:
-            array = split.images[i].permute(1, 2, 0).numpy()
-        except DataError:
+            return None if split is None else as_image(split.images[i])
+        except BadPicture:
             return None
-        return Image.fromarray(array if array.shape[2] == 3 else array[:, :, 0])
 
     return picture
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from residua.data.copies import copies, near_copies
 from residua.data.dataset import ArrayImages, Skipped
-from residua.data.decode import BadPicture, decode
+from residua.data.decode import BadPicture, as_image, decode
 from residua.data.facts import hidden_by_crop, imbalance, sizes
 from residua.data.findings import MUST, NOTE, SHOULD, Finding, balance, classes, unusable
 from residua.data.folder import class_folders, root_of, split_folders
@@ -80,11 +80,10 @@ class Check:
         of = self.seen.of
         for array in of.arrays:
             if i < len(array):
-                pixels = array[i].permute(1, 2, 0).numpy()
-                return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).convert("RGB")
+                return as_image(array[i]).convert("RGB")
             i -= len(array)
         try:
-            return Image.fromarray(decode(of.paths[i], "RGB").permute(1, 2, 0).numpy())
+            return as_image(decode(of.paths[i], "RGB"))
         except BadPicture:
             return None
 

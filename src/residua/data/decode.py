@@ -109,6 +109,12 @@ def reduced(source: Source, mode: str, least_px: int | None) -> Reduced:
             raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
 
 
+def as_image(pixels: Tensor) -> Image.Image:
+    """uint8 (1 or 3, H, W) as a picture for people: the way back from `decode`."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
 def contents(path: str) -> bytes:
     """The bytes of a file of a picture. Raises BadPicture."""
     try:

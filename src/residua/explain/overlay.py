@@ -7,6 +7,7 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from residua.data.decode import as_image
 from residua.data.view import View
 
 #: The colours from weak to strong: matplotlib's inferno (perceptually uniform, CC0) at 0.25, 0.4, ... 1 of its length.
@@ -95,8 +96,7 @@ def painted(photo: Tensor, heat: Tensor, view: View, size: tuple[int, int] | Non
 
 def drawn(photo: Tensor, size: tuple[int, int]) -> Image.Image:
     """The photo, uint8 (1 or 3, H, W), as a picture of this (width, height); tiny ones keep their hard pixels."""
-    array = photo.permute(1, 2, 0).contiguous().cpu().numpy()
-    image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    image = as_image(photo.cpu())
     if image.size == size:
         return image
     coarse = max(image.size) <= TINY_PX and size[0] > image.width

@@ -27,12 +27,12 @@ def late(units: int, base: str = "cifar_resnet20") -> str:
     return f"{base}:{first}-{second}-{units - first - second}"
 
 
-#: Nets to choose from: for small pictures up to where the paper's still gained (He 2015, table 6: 110 layers).
-SMALL = tuple(late(units) for units in (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54))
+#: Units of the nets to choose from for small pictures: up to where the paper's still gained (He 2015, table 6: 110
+#: layers).
+UNITS = (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54)
+SMALL = tuple(late(units) for units in UNITS)
 #: From 57 to 112 px, behind a stem with stride: twice as wide, since maps have a quarter of the pixels.
-MIDDLING = tuple(
-    late(units, "cifar_resnet20_w2") for units in (3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 28, 34, 40, 47, 54)
-)
+MIDDLING = tuple(late(units, "cifar_resnet20_w2") for units in UNITS)
 LARGE = (
     "resnet18:1-1-1-1", "resnet18", "resnet18:3-3-3-3", "resnet34", "resnet50", "resnet101", "resnet152",
 )  # fmt: skip

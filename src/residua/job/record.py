@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from residua.data.batches import Batches
 from residua.data.dataset import Dataset, Split
+from residua.data.decode import as_image
 from residua.data.facts import quick
 from residua.data.view import View
 from residua.engine import Decision, Engine
@@ -104,12 +105,6 @@ def png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()
-
-
-def as_image(pixels: Tensor) -> Image.Image:
-    """uint8 (1 or 3, H, W) as a picture."""
-    array = pixels.permute(1, 2, 0).contiguous().numpy()
-    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
 def sheet(batches: Batches) -> Image.Image:

@@ -10,9 +10,6 @@ from residua.report.files import RunFiles
 
 Fact = tuple[str, str]
 
-#: The page names at most this many left-out files; data_check.json has them all.
-NAMED_FILES = 200
-
 
 def name_of(value: Any, fallback: str) -> str:
     """The name of something that is written as a word or as an object with a name."""
