@@ -195,7 +195,7 @@ class Wandb:
 
     def close(self, finished: bool) -> None:
         """End the run; one that is not finished is marked as failed until it goes on."""
-        self.run.finish(exit_code=0 if finished else 1, quiet=True)
+        self.run.finish(exit_code=0 if finished else 1)
 
 
 KINDS: Mapping[str, type[TensorBoard] | type[MLflow] | type[Wandb]] = {
