@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from residua.data.dealing import dealt, filled, grouped
+from residua.data.dealing import Groups, dealt, filled, grouped
 
 
 def pictures(seed: int, classes: int = 4, groups: int = 61) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +84,7 @@ def test_the_greedy_way_is_scikit_learns_in_its_own_order(k, seed):
     counts = np.zeros((member.max() + 1, 4), int)
     np.add.at(counts, (member, labels), 1)
     order = np.argsort(-counts.std(axis=1), kind="mergesort")
-    mine = filled(counts, order, np.full(k, 1 / k))[member]
+    mine = filled(Groups.of(member, labels), order, np.full(k, 1 / k))[member]
     theirs = of_sklearn(StratifiedGroupKFold(k), labels, groups)
     same = len(set(zip(mine.tolist(), theirs.tolist(), strict=True))) == k  # but for the names of the folds
     assert same or apart(labels, mine, k) == pytest.approx(apart(labels, theirs, k), rel=0.5)  # where two sides tie

@@ -97,7 +97,7 @@ def test_it_says_what_was_found_and_what_to_do(seen: Page):
         "From 100 to 900 px wide", "2 repeated rows count once", "--fit pad", "not shown",
     ):  # fmt: skip
         assert words in seen.words.replace("\xa0", " "), words
-    assert [a["class"] for a in seen.all("code") if "class" in a] == ["flag"] * 4
+    assert [a["class"] for a in seen.all("code") if "class" in a] == ["flag"] * 5
 
 
 def test_pictures_are_small_and_only_of_what_can_be_seen(seen: Page):

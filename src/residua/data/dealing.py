@@ -1,6 +1,7 @@
 """Samples dealt to sides (train and held out, or K folds): each class by its share, whole groups to one side."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,53 @@ def dealt(labels: Indices, k: int, *key: int | str) -> Indices:
     return folds
 
 
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """How many samples of which classes each group has, without the classes that it lacks: a hundred thousand groups of
+    a thousand classes would be a gigabyte.
+
+    Group g has ``counts[a:b]`` samples of ``classes[a:b]``; ``a, b = starts[g : g + 2]``. Classes have `total` (K,).
+    """  # fmt: skip
+
+    starts: Indices
+    classes: Indices
+    counts: Counts
+    total: Counts
+
+    @staticmethod
+    def of(member: Indices, row: Indices) -> "Groups":
+        """Of the group and the class of each sample (N,), both numbered from 0 without gaps."""
+        groups, classes = member.max() + 1, row.max() + 1
+        pairs, counts = np.unique(member * classes + row, return_counts=True)
+        starts = np.searchsorted(pairs, np.arange(groups + 1) * classes)
+        return Groups(starts, pairs % classes, counts, np.bincount(row))
+
+    def __len__(self) -> int:
+        """How many groups."""
+        return len(self.starts) - 1
+
+    def __getitem__(self, g: int) -> tuple[Indices, Counts]:
+        """The classes of a group, and its samples of each."""
+        own = slice(self.starts[g], self.starts[g + 1])
+        return self.classes[own], self.counts[own]
+
+    def of_group(self) -> Indices:
+        """The group of each of the `counts`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    def concentration(self) -> Counts:
+        """How unevenly each group is spread over all classes (G,): the variance times the square of their number."""
+        sums = np.bincount(self.of_group(), self.counts, len(self)).astype(np.int64)
+        squares = np.bincount(self.of_group(), np.square(self.counts), len(self)).astype(np.int64)
+        return len(self.total) * squares - np.square(sums)
+
+    def placed(self, side: Indices, sides: int) -> Counts:
+        """The samples of each class on each side (S, K), where each group is on its side (G,)."""
+        k = len(self.total)
+        where = side[self.of_group()] * k + self.classes
+        return np.bincount(where, self.counts, sides * k).astype(np.int64).reshape(sides, k)
+
+
 def grouped(labels: Indices, groups: Indices, shares: Sequence[float], *key: int | str) -> Indices:
     """The side, from 0, of each sample (N,): whole groups on one side, of every class about its share on each.
 
@@ -36,85 +84,96 @@ def grouped(labels: Indices, groups: Indices, shares: Sequence[float], *key: int
     filled most evenly (scikit-learn's StratifiedGroupKFold, here for sides of unequal shares). Then single groups move
     where that makes it more even, and sides that lack a class get one of its groups where that takes none from another.
     """
-    _, member = np.unique(groups, return_inverse=True)
-    _, row = np.unique(labels, return_inverse=True)
-    size, classes = member.max() + 1, row.max() + 1
-    counts = np.bincount(member * classes + row, minlength=size * classes).reshape(size, classes)
-    mixed = seeds.generator(*key, "groups").permutation(size)
-    order = mixed[np.argsort(-counts[mixed].std(axis=1), kind="stable")]
+    member, row = (np.unique(values, return_inverse=True)[1] for values in (groups, labels))
+    counted = Groups.of(member, row)
+    mixed = seeds.generator(*key, "groups").permutation(len(counted))
+    order = mixed[np.argsort(-counted.concentration()[mixed], kind="stable")]
     parts = np.asarray(shares, np.float64)
-    side = completed(settled(filled(counts, order, parts), counts, order[::-1], parts), counts, parts)
+    side = completed(settled(filled(counted, order, parts), counted, order[::-1], parts), counted, parts)
     found: Indices = side[member]
     return found
 
 
-def filled(counts: Counts, order: Indices, shares: Shares) -> Indices:
-    """The side of each group (G,); `counts` (G, K) are its samples of each class, `shares` those of the sides."""
-    side = np.empty(len(counts), np.int64)
-    aim = shares[:, None] * counts.sum(0)
-    placed = np.zeros((len(shares), counts.shape[1]), np.int64)
-    for g in order:
-        spread = unevenness(placed, counts[g], aim, shares)
-        full = (placed.sum(1) + counts[g].sum()) / shares
+def filled(groups: Groups, order: Indices, shares: Shares) -> Indices:
+    """The side of each group (G,), placed in this order; `shares` (S,) are those of the sides."""
+    side = np.empty(len(groups), np.int64)
+    aim = shares[:, None] * groups.total
+    placed, sizes = np.zeros(aim.shape, np.int64), np.zeros(len(shares), np.int64)
+    for g in order.tolist():
+        own, counts = groups[g]
+        spread = unevenness(placed[:, own], counts, aim[:, own], shares).mean(1)
+        full = (sizes + counts.sum()) / shares
         best = min(range(len(shares)), key=lambda s: (round(float(spread[s]), 12), full[s], s))
         side[g] = best
-        placed[best] += counts[g]
+        placed[best, own] += counts
+        sizes[best] += counts.sum()
     return side
 
 
-def settled(side: Indices, counts: Counts, order: Indices, shares: Shares) -> Indices:
+def settled(side: Indices, groups: Groups, order: Indices, shares: Shares) -> Indices:
     """The sides after each group, in this order, has moved to where the classes are filled most evenly; again and again
     until none moves, or `PASSES` times.
     """  # fmt: skip
     side = side.copy()
-    aim = shares[:, None] * counts.sum(0)
-    placed = np.stack([counts[side == s].sum(0) for s in range(len(shares))])
+    aim = shares[:, None] * groups.total
+    placed = groups.placed(side, len(shares))
     for _ in range(PASSES):
         moved = False
-        for g in order:
-            placed[side[g]] -= counts[g]
-            spread = unevenness(placed, counts[g], aim, shares)
+        for g in order.tolist():
+            own, counts = groups[g]
+            placed[side[g], own] -= counts
+            spread = unevenness(placed[:, own], counts, aim[:, own], shares).mean(1)
             if spread.min() < spread[side[g]] - 1e-12:
                 side[g], moved = int(spread.argmin()), True
-            placed[side[g]] += counts[g]
+            placed[side[g], own] += counts
         if not moved:
             break
     return side
 
 
 def unevenness(placed: Counts, group: Counts, aim: Shares, shares: Shares) -> Shares:
-    """How unevenly the classes are filled over the sides if the group goes to each of them (S,): the mean over the
-    classes of the standard deviation over the sides of what each has, as a share of what it is to have.
+    """How unevenly some classes are filled over the sides if a group goes to each of them (S, K): the deviation over
+    the sides of what each has, as a share of what it is to have. Classes that the group lacks stay as they are.
     """  # fmt: skip
     now, then = placed / aim, (placed + group) / aim
     mean = (placed.sum(0) + group) / aim.sum(0)
     old, new = shares[:, None] * np.square(now - mean), shares[:, None] * np.square(then - mean)
-    spread: Shares = np.sqrt(np.maximum(old.sum(0) - old + new, 0)).mean(1)
+    spread: Shares = np.sqrt(np.maximum(old.sum(0) - old + new, 0))
     return spread
 
 
-def completed(side: Indices, counts: Counts, shares: Shares) -> Indices:
+def completed(side: Indices, groups: Groups, shares: Shares) -> Indices:
     """The sides with a group of every class each, the largest sides first, as far as there are such groups to move."""
     side = side.copy()
-    aim = shares[:, None] * counts.sum(0)
-    for to in np.argsort(-shares, kind="stable"):
-        for c in range(counts.shape[1]):
-            placed = np.stack([counts[side == s].sum(0) for s in range(len(shares))])
-            if placed[to, c]:
+    aim = shares[:, None] * groups.total
+    placed = groups.placed(side, len(shares))
+    of_group, by_class = groups.of_group(), np.argsort(groups.classes, kind="stable")
+    starts = np.searchsorted(groups.classes[by_class], np.arange(len(groups.total) + 1))
+    for to in np.argsort(-shares, kind="stable").tolist():
+        for c in np.flatnonzero(placed[to] == 0).tolist():
+            if placed[to, c]:  # came with another class
                 continue
-            able = [g for g in np.flatnonzero(counts[:, c]) if _spares(placed, side[g], counts[g], shares)]
+            having = of_group[by_class[starts[c] : starts[c + 1]]].tolist()
+            able = [g for g in having if _spares(placed[side[g]], *groups[g])]
             if able:
-                costs = [unevenness(_without(placed, side[g], counts[g]), counts[g], aim, shares)[to] for g in able]
-                side[able[int(np.argmin(costs))]] = to
+                best = min(able, key=lambda g: _dearer(placed, aim, shares, int(side[g]), to, *groups[g]))
+                own, counts = groups[best]
+                placed[side[best], own] -= counts
+                placed[to, own] += counts
+                side[best] = to
     return side
 
 
-def _spares(placed: Counts, own: int, group: Counts, shares: Shares) -> bool:
-    """Whether its side keeps something of each of the group's classes without it."""
-    return bool(((placed[own] > group) | (group == 0)).all())
+def _spares(placed: Counts, own: Indices, counts: Counts) -> bool:
+    """Whether a side keeps something of each of a group's classes without it."""
+    return bool((placed[own] > counts).all())
 
 
-def _without(placed: Counts, own: int, group: Counts) -> Counts:
-    fewer = placed.copy()
-    fewer[own] -= group
-    return fewer
+def _dearer(
+    placed: Counts, aim: Shares, shares: Shares, here: int, to: int, own: Indices, counts: Counts
+) -> float:  # fmt: skip
+    """How much less even the classes are filled once a group moves."""
+    without = placed[:, own].copy()
+    without[here] -= counts
+    spread = unevenness(without, counts, aim[:, own], shares).sum(1)
+    return float(spread[to] - spread[here])

@@ -147,7 +147,7 @@ def finding(found: Mapping[str, Any], document: Mapping[str, Any], thumbs: Thumb
             shown.append(item)
         groups.append(shown)
     words: dict[str, Any] = {k: say.label(found[k]) for k in ("kind", "severity", "sentence", "todo")}
-    words["todo"] = re.split(r"(--[a-z-]+)", words["todo"])  # every second part is a flag
+    words["todo"] = re.split(r"(--[a-z-]+(?: \w+(?=\.))?)", words["todo"])  # every second part is a flag
     return {**words, "listed": listed, "groups": groups, "more": max(0, found["groups"] - len(groups))}
 
 
@@ -237,7 +237,8 @@ def imbalance_words(document: Mapping[str, Any]) -> str:
     )
 
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 360, 52, 40, 14, 16
+#: The chart's sides and margins; the left one holds 8,192 and the axis's name in the larger type of a phone.
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 360, 76, 40, 14, 16
 
 
 def _pair(value: Any) -> bool:
@@ -269,7 +270,7 @@ def scatter(document: Mapping[str, Any]) -> dict[str, Any] | None:
         for (w, h), n in counts.items()
     ]
     ticks = [2**e for e in range(int(low) + (low > int(low)), int(high) + 1)]
-    ticks = ticks[:: max(1, len(ticks) // 6)]
+    ticks = ticks[:: -(-len(ticks) // 6)]
     side = _mapping(document.get("hidden_by_crop")).get("side_px")
     shown = side if side and low < log2(side) < high else None
     return {
