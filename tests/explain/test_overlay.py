@@ -11,8 +11,8 @@ from PIL import Image
 from acceptance import ORIENTATION, STORED, oriented, picture
 from explain.conftest import view_of
 from residua.data.decode import reduced
-from residua.explain import photo, within
-from residua.explain.overlay import DIM_TO, DIMMED, FRAME, cover, drawn, painted
+from residua.explain import photo
+from residua.explain.overlay import DIM_TO, DIMMED, FRAME, cover, drawn, painted, small, within
 
 SIZES = ((30, 40), (47, 31), (16, 16), (64, 64), (9, 300), (11, 13))
 VIEWS = (
@@ -107,3 +107,15 @@ def test_small_photos_are_drawn_larger_by_whole_numbers_and_large_ones_smaller()
     tiny = pixels(4, 4)
     large = np.asarray(drawn(tiny, (16, 16)))
     assert (large[::4, ::4] == tiny.permute(1, 2, 0).numpy()).all() and (large[1::4, 2::4] == large[::4, ::4]).all()
+
+
+def test_of_a_strip_that_is_cropped_the_middle_is_drawn_small_and_of_one_that_is_padded_all():
+    strip = pixels(20, 8000)
+    for image in small(strip, torch.ones(32, 32), view_of(32), 96, 420):
+        assert image.size == (80, 20)
+    shown, _ = small(strip, torch.ones(32, 32), view_of(32), 96, 420)
+    assert (np.asarray(shown) == strip[:, :, 3960:4040].permute(1, 2, 0).numpy()).all()
+    upright, _ = small(pixels(500, 9), torch.ones(32, 32), view_of(32), 96, 420)
+    assert upright.size == (18, 72)
+    padded, _ = small(strip, torch.ones(32, 32), view_of(32, fit="pad"), 96, 420)
+    assert padded.size == (420, 1)

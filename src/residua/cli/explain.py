@@ -171,12 +171,10 @@ class Work:
         self._add(replace(one, scores=self.explainer.judged(one)) if self.check else one)
 
     def _add(self, one: "Explanation") -> None:
-        from residua.explain import drawn, within
         from residua.report.explained_sheet import Row
 
         item = {"file": self._write(one), "picture": one.name, "truth": None, **one.to_json()}
-        size = within(one.photo.pixels, 96, SMALL_PX)
-        self.sheets.add(Row(item, drawn(one.photo.pixels, size), one.overlay(size)))
+        self.sheets.add(Row(item, *one.small(96, SMALL_PX)))
         self.items.append(item)
         if not self.quiet:
             from residua.cli.explained import show

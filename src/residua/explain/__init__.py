@@ -1,7 +1,6 @@
 """Why did a net say so? Maps at the sum of a stage, contributions by depth, scores of maps, overlays. Floor 2."""
 
 from residua.explain.explanation import METHODS, Depth, Explainer, Explanation, Photo, UnitShare, Unread, photo
-from residua.explain.overlay import drawn, within
 from residua.explain.scores import Scores
 
 __all__ = [
@@ -13,7 +12,5 @@ __all__ = [
     "Scores",
     "UnitShare",
     "Unread",
-    "drawn",
     "photo",
-    "within",
 ]  # fmt: skip

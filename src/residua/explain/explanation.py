@@ -117,9 +117,13 @@ class Explanation:
         """The most probable class."""
         return self.classes[0]
 
-    def overlay(self, size: tuple[int, int] | None = None) -> Image.Image:
-        """The photo under the heat, at its own size or as (width, height)."""
-        return overlay.painted(self.photo.pixels, self.heat, self.view, size)
+    def overlay(self) -> Image.Image:
+        """The photo under the heat, at its own size."""
+        return overlay.painted(self.photo.pixels, self.heat, self.view)
+
+    def small(self, least_px: int, most_px: int) -> tuple[Image.Image, Image.Image]:
+        """The photo, and the photo under the heat, with a long side within these bounds where whole numbers allow."""
+        return overlay.small(self.photo.pixels, self.heat, self.view, least_px, most_px)
 
     def to_json(self) -> dict[str, Any]:
         """Words and numbers; `units` is empty where there is no depth to tell of."""

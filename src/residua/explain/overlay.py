@@ -103,6 +103,20 @@ def drawn(photo: Tensor, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.NEAREST if coarse else Image.Resampling.LANCZOS)
 
 
+def small(photo: Tensor, heat: Tensor, view: View, least_px: int, most_px: int) -> tuple[Image.Image, Image.Image]:
+    """The photo and the photo under its heat, drawn at one small size (`within`).
+
+    Of a strip that is cropped, the middle, four times as long as it is high: as a whole it would be a hair.
+    """
+    height, width = photo.shape[1:]
+    short = min(height, width)
+    if view.fit == "crop" and max(height, width) > 4 * short < 4 * view.resize_px:  # as `data.view.cropped` does
+        top, left = (round((n - min(n, 4 * short)) / 2) for n in (height, width))
+        photo = photo[:, top : top + 4 * short, left : left + 4 * short]
+    size = within(photo, least_px, most_px)
+    return drawn(photo, size), painted(photo, heat, view, size)
+
+
 def within(photo: Tensor, least_px: int, most_px: int) -> tuple[int, int]:
     """(width, height) to draw a photo at, its long side within these bounds; enlarged by whole numbers only."""
     height, width = photo.shape[1:]

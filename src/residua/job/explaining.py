@@ -17,7 +17,7 @@ from residua.depth.probe import Probe
 from residua.engine import Decision, Engine
 from residua.errors import ResiduaError
 from residua.evaluate import Evaluation, evaluating
-from residua.explain import Explainer, Explanation, Photo, drawn, within
+from residua.explain import Explainer, Explanation, Photo
 from residua.job import record
 from residua.job.plan import Plan
 from residua.nn.resnet import Net
@@ -134,8 +134,8 @@ def _in_time(explainer: Explainer, photos: Sequence[Photo], seconds: float) -> l
 
 def _pictures(session: "Session", one: Explanation, n: int) -> dict[str, Any]:
     """Write the overlay and the photo, small, and say where."""
-    size = within(one.photo.pixels, LEAST_PX, MOST_PX)
+    photo, overlay = one.small(LEAST_PX, MOST_PX)
     names = {"file": f"explanations/{n:02}.png", "picture": f"explanations/{n:02}-photo.png"}
-    session.run.write_bytes(names["file"], record.png(one.overlay(size)))
-    session.run.write_bytes(names["picture"], record.png(drawn(one.photo.pixels, size)))
+    session.run.write_bytes(names["file"], record.png(overlay))
+    session.run.write_bytes(names["picture"], record.png(photo))
     return names
