@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +20,7 @@ FIGURES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macro_f1": ("macro F1", lambda v: f"{v:.3f}"),
     "balanced_accuracy": ("balanced accuracy", say.percent),
     "ece": ("calibration error", say.percent),
-    "loss": ("log loss", lambda v: say.figures(v, 4)),
+    "loss": ("log loss", lambda v: f"{v:.3f}"),
     "seconds": ("trained in", say.duration),
 }
 #: What lies beside the page and is worth a link, and what it is.
@@ -69,7 +69,7 @@ def content(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run": folder.resolve().name,
         "k": len(rows) or say.count(found.get("k")),
-        "data": say.label(found.get("data") or ""),
+        "data": say.label(PurePath(str(found.get("data") or "")).name),
         "pooled": _figure(pooled),
         "spread": {w: (_write(w, mean.get(w)), _write(w, std.get(w))) for w in words if w in mean},
         "heads": [(w, FIGURES[w][0]) for w in words],
