@@ -64,8 +64,8 @@ def test_it_says_every_fold_their_mean_and_all_together(folder: Path) -> None:
     seen = Seen(draw(folder))
     for words in (
         "3 folds", "error out of fold", "30.0 %", "9 of 30 images wrong", "95 % interval 16.7 % to 47.9 %",
-        "30.0 % on average, with a standard deviation of 10.0 %", "fold 1", "fold 3", "± standard deviation", "± 10.0 %",
-        "0.700", "± 0.100",
+        "30.0 % on average, with a standard deviation of 10.0 %", "fold 1", "fold 3",
+        "± standard deviation", "± 10.0 %", "0.700", "± 0.100",
     ):  # fmt: skip
         assert words in seen.words, words
     assert [link for link in seen.links if not link.startswith("#")] == [
