@@ -148,8 +148,9 @@ class Lines:
 
     def validated(self, event: "Validated") -> None:
         """A line for the held-out images."""
-        found, best = event.evaluation, "  best so far" if event.best else ""
-        say(f"epoch {event.epoch} validation error {percent(found.top1_error)} ({found.wrong:,} of {found.n:,}){best}")
+        assert self.about is not None
+        (value, words), best = event.evaluation.headline, "  best so far" if event.best else ""
+        say(f"epoch {event.epoch} validation {self.about.metric} {percent(value)} ({words}){best}")
 
     def end(self) -> None:
         """Nothing to put back."""
@@ -173,7 +174,7 @@ class Display:
         self.live: Progress | None = None
         self.trained: Epoch | None = None
         self.lr = math.nan
-        self.most = 0.0  # the largest validation error so far: a full bar
+        self.most = 0.0  # the largest value of a validation so far: a full bar
 
     def decided(self, event: "Decided") -> None:
         """What was decided, with the flag that changes it."""
@@ -197,7 +198,7 @@ class Display:
             self.decided(early)
         self.every = max(1, math.ceil(event.epochs / ROWS))
         self.console.print(
-            cell(f"{'epoch':>7}{'lr':>10}{'train loss':>12}{'train error':>13}{'val error':>12}", "bold")
+            cell(f"{'epoch':>7}{'lr':>10}{'train loss':>12}{'train error':>13}{f'val {event.metric}':>12}", "bold")
         )
         self.live, self.task = _progress(self.console, event)
         self.live.start()
@@ -245,10 +246,10 @@ class Display:
             return
         line = cell(f"{trained.epoch:>7}{self.lr:>10.3g}{trained.train_loss:>12.4f}{percent(trained.train_error):>13}")
         if validated is not None:
-            error = validated.evaluation.top1_error
-            self.most = max(self.most, error)
-            line.append(f"{percent(error):>12}", "bold green" if best else "")
-            line.append(f"  {bar_of(error / self.most if self.most else 0, BAR):{BAR}}", "blue")
+            value, _ = validated.evaluation.headline
+            self.most = max(self.most, value)
+            line.append(f"{percent(value):>12}", "bold green" if best else "")
+            line.append(f"  {bar_of(value / self.most if self.most else 0, BAR):{BAR}}", "blue")
             line.append("  best" if best else "", "green")
         self.console.print(line)
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from torch import Tensor
 
 from residua.data.augment import Augment, Draw, mixing, parse
 from residua.data.cache import Decoding
-from residua.data.dataset import Images, Indices, Split
+from residua.data.dataset import Indices, Split
 from residua.data.order import balanced, order
 from residua.data.view import View
 from residua.errors import DataError, UsageError
+
+Some = TypeVar("Some", covariant=True)  # a batch
 
 #: Batches made ahead by the thread, or by each worker.
 AHEAD = 2
@@ -112,7 +114,8 @@ class Batches:
 
     def stream(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
         """Batches `start` to `stop` (not included), made ahead: the same for any number of `workers`."""
-        return made_ahead(self, range(start, stop), self.augment, self.split.images, workers)
+        quick = self.augment.is_quick(self.split.images)
+        return made_ahead(self, range(start, stop), quick=quick, cache=self.augment.cache, workers=workers)
 
     def pictures(self, step: int) -> Tensor:
         """The images of batch `step` as the net sees them, for people: uint8 (N, C, S, S)."""
@@ -148,41 +151,44 @@ def in_order(
     """Every sample once, in order, as `view` shows it; the last batch may be short."""
     plain = Augment(view, {}, cache or Decoding())
     starts = range(0, len(split), batch_size)
-    return made_ahead(InOrder(split, plain, batch_size), starts, plain, split.images, workers)
+    made = InOrder(split, plain, batch_size)
+    return made_ahead(made, starts, quick=plain.is_quick(split.images), cache=plain.cache, workers=workers)
 
 
 # -- ahead of time --------------------------------------------------------------------------------------------------
 
 
-class Making(Protocol):
+class Making(Protocol[Some]):
     """Batches made in two parts: what is much work for little memory, and what makes it four times as large."""
 
     def pixels(self, step: int, /) -> Tensor:
         """The pictures, uint8 (N, C, S, S)."""
 
-    def finished(self, step: int, pixels: Tensor, /) -> Batch:
+    def finished(self, step: int, pixels: Tensor, /) -> Some:
         """The batch of these pixels."""
 
 
-def made_ahead(make: Making, steps: range, augment: Augment, images: Images, workers: int) -> Iterator[Batch]:
+def made_ahead(
+    make: Making[Some], steps: range, *, quick: bool, cache: Decoding, workers: int
+) -> Iterator[Some]:  # fmt: skip
     """The batch of each step, in order, made ahead by one thread or by processes, which end with the iterator.
 
-    What is quick needs one thread. Decoding and torchvision's work go to `workers` processes; with none, they are done
-    when asked for, since torchvision draws from the process's own random generator. From a process come pixels, and a
-    thread finishes them: as numbers they would be four times as much to hand over.
+    What is `quick` needs one thread. Decoding and torchvision's work go to `workers` processes; with none, they are
+    done when asked for, since torchvision draws from the process's own random generator. From a process come pixels,
+    and a thread finishes them: as numbers they would be four times as much to hand over.
     Raises what `make` raises, and DataError where a worker dies.
     """
-    if augment.is_quick(images):
+    if quick:
         with ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
             yield from pooled(pool, partial(whole, make), steps, AHEAD)
     elif workers and steps:
         import torchvision.transforms.v2  # noqa: F401 - once and here: every worker would need seconds for it
 
         context = get_context("fork" if sys.platform == "linux" else None)
-        processes = ProcessPoolExecutor(workers, context, start_worker, (make, augment.cache, os.getpid()))
+        processes = ProcessPoolExecutor(workers, context, start_worker, (make, cache, os.getpid()))
         with ending(processes), ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
             made = pooled(processes, work, steps, AHEAD * workers)  # here, so that they fork from this thread
-            yield from pooled(pool, partial(take, make, made, augment.cache), steps, 1)
+            yield from pooled(pool, partial(take, make, made, cache), steps, 1)
     else:
         for step in steps:
             yield whole(make, step)
@@ -199,12 +205,12 @@ def ending(pool: Executor) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def whole(make: Making, step: int) -> Batch:
+def whole(make: Making[Some], step: int) -> Some:
     """The batch of a step, both parts of it."""
     return make.finished(step, make.pixels(step))
 
 
-def take(make: Making, made: Iterator["Made"], cache: Decoding, step: int) -> Batch:
+def take(make: Making[Some], made: Iterator["Made"], cache: Decoding, step: int) -> Some:
     """The next batch of the workers, finished; what their caches have to say becomes this one's."""
     pixels, told = next(made)
     cache.told |= told
@@ -230,11 +236,11 @@ def following(pool: Executor, make: Callable[[int], Any], later: range, pending:
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
 Made = tuple[Tensor, dict[str, str]]  # pixels, and what the cache has to say
-_make: Making  # set once when a worker starts: sent with every step, a million paths would be slow
+_make: Making[Any]  # set once when a worker starts: sent with every step, a million paths would be slow
 _cache: Decoding
 
 
-def start_worker(make: Making, cache: Decoding, parent: int) -> None:
+def start_worker(make: Making[Any], cache: Decoding, parent: int) -> None:
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
     global _make, _cache
     _make, _cache = make, cache

@@ -140,6 +140,29 @@ def inspect(paths: Sequence[str]) -> list[Header | BadPicture]:
     return found
 
 
+def orientation(path: str) -> int:
+    """How a file's picture is turned (EXIF): 1 is upright, as it is where it cannot tell; from 5 on on its side."""
+    with suppress(Exception), _file(path) as file, warnings.catch_warnings(action="ignore"):
+        return _orientation(_open(file))
+    return 1
+
+
+def size_of(source: Source) -> tuple[int, int]:
+    """Height and width of the upright picture of a file, its bytes or a PIL image. Raises BadPicture."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            if isinstance(source, Image.Image):
+                return _sides(source)
+            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
+                return _sides(_open(file))
+        except Exception as e:
+            raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
+
+
+def _sides(image: Image.Image) -> tuple[int, int]:
+    return image.size if _orientation(image) >= 5 else image.size[::-1]
+
+
 def _inspect_all(paths: Sequence[str]) -> list[Header | BadPicture]:
     return [_inspect(path) for path in paths]
 

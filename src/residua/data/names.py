@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -148,21 +148,27 @@ def check_words(words: Iterable[str]) -> Words:
     Numbers left out take their default. Raises UsageError for an unknown word, a wrong number, or two words that
     exclude each other.
     """
-    asked: Words = {}
-    for word in words:
-        name, *numbers = word.split(":")
-        if name not in AUGMENTATIONS:
-            raise unknown("augmentation", name, AUGMENTATIONS)
-        if name in asked:
-            raise UsageError(f"augmentation '{name}' is given twice")
-        asked[name] = check_numbers(word, numbers, AUGMENTATIONS[name])
+    asked = named(words, AUGMENTATIONS)
     for group in EXCLUSIVE:
         if len(both := [name for name in group if name in asked]) > 1:
             raise UsageError(f"augmentations '{both[0]}' and '{both[1]}' exclude each other: choose one")
     low, high = asked.get("short-side", (0, 0))
     if low > high:
         raise UsageError(f"augmentation 'short-side:{low:g}:{high:g}': the smaller side comes first")
-    return {name: asked[name] for name in AUGMENTATIONS if name in asked}
+    return asked
+
+
+def named(words: Iterable[str], known: Mapping[str, tuple[Number, ...]]) -> Words:
+    """What `words` ask for of the `known` augmentations, in the order of these. Raises UsageError."""
+    asked: Words = {}
+    for word in words:
+        name, *numbers = word.split(":")
+        if name not in known:
+            raise unknown("augmentation", name, known)
+        if name in asked:
+            raise UsageError(f"augmentation '{name}' is given twice")
+        asked[name] = check_numbers(word, numbers, known[name])
+    return {name: asked[name] for name in known if name in asked}
 
 
 def check_numbers(word: str, texts: list[str], numbers: tuple[Number, ...]) -> tuple[float, ...]:

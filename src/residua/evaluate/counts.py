@@ -70,6 +70,11 @@ class Evaluation:
         return tuple(c.name for c in self.per_class)
 
     @property
+    def headline(self) -> tuple[float, str]:
+        """The error, and how many of how many that are."""
+        return self.top1_error, f"{self.wrong:,} of {self.n:,}"
+
+    @property
     def predictions(self) -> Ints:
         """The most probable class of each image: (N,)."""
         return self.top5[:, 0]

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from residua.engine import Decision
-from residua.evaluate import Evaluation
 from residua.training.loop import Epoch, Step
 
 
@@ -31,6 +31,7 @@ class Started:
     steps: int
     steps_per_epoch: int
     epochs: int
+    metric: str = "error"  # what a validation is told by
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,20 @@ class Paced:
     epochs: int
 
 
+class Judged(Protocol):
+    """What an evaluation says of itself while a training goes on."""
+
+    @property
+    def headline(self) -> tuple[float, str]:
+        """The number that it is told by, a fraction, and what else to say of it."""
+
+
 @dataclass(frozen=True)
 class Validated:
     """The held-out images after an epoch; `best`: this epoch's weights are the ones to keep so far."""
 
     epoch: int
-    evaluation: Evaluation
+    evaluation: Judged
     best: bool
 
 
@@ -54,7 +63,7 @@ class Validated:
 class Tested:
     """The test images, looked at once, with the weights that were kept."""
 
-    evaluation: Evaluation
+    evaluation: Any
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 One rule per kind of layer says what leaves it; a walk through the net adds up. Nothing is allocated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from math import ceil, prod
@@ -80,8 +81,15 @@ def own_side(row: Row) -> int:
 
 def blueprint(row: Row) -> Net:
     """The net of a row on the meta device: names and shapes without memory."""
-    with torch.device("meta"), Unfilled():
+    with on_meta():
         return build(row)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """What is built within has names and shapes, and takes neither memory nor time."""
+    with torch.device("meta"), Unfilled():
+        yield
 
 
 class Unfilled(TorchFunctionMode):

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from residua.nn.resnet import Net
 FORMAT = 2  # the latest; a reader reads its own and earlier ones. 2: the file also carries what training goes on with
 KEY = "residua"  # the metadata key
 CARRIED = ("optimiser/", "training/", "average/")  # how names begin that are not the net's; its own have no slash
+CLASSIFICATION, VERBS = "classification", {"detection": "detect", "localization": "localize"}  # tasks, their commands
 MAX_HEADER_BYTES = 16 * 2**20  # the deepest net of the zoo needs 1 MiB; ten thousand long class names as much again
 
 
@@ -76,9 +77,6 @@ def save(
     Raises DataError where the file exists (unless `overwrite`) or cannot be written, and ValueError for a net that its
     row does not describe.
     """
-    path = Path(path)
-    if not overwrite and os.path.lexists(path):
-        raise DataError(f"{path} exists and is not overwritten: choose another name")
     net = getattr(net, "_orig_mod", net)  # torch.compile's wrapper
     tensors = {k: _plain(v) for k, v in net.state_dict().items()}
     if misfit := _misfit(tensors, blueprint(header.row).state_dict()):
@@ -86,13 +84,26 @@ def save(
     beside = {k: _plain(v) for k, v in (carried or {}).items()}
     if not all(k.startswith(CARRIED) for k in beside):
         raise ValueError(f"names of carried tensors begin with one of {', '.join(CARRIED)}")
+    values = {f.name: getattr(header, f.name) for f in fields(header)}
+    values |= {"row": to_json(header.row), "versions": dict(header.versions) or versions()}
+    seal(path, values | {"format": 2 if beside else 1}, tensors | beside, overwrite=overwrite)
+
+
+def seal(path: str | Path, words: Mapping[str, Any], tensors: Mapping[str, Tensor], *, overwrite: bool = False) -> None:
+    """Write words and tensors as one file with a checksum, whole or not at all; numbers are stored as float32.
+
+    Raises DataError where the file exists (unless `overwrite`) or cannot be written, UsageError for words that JSON
+    has no form for.
+    """
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise DataError(f"{path} exists and is not overwritten: choose another name")
     from safetensors.torch import save as serialise
 
-    blob = memoryview(serialise(tensors | beside))
+    blob = memoryview(serialise({k: _plain(v) for k, v in tensors.items()}))
     start = 8 + int.from_bytes(blob[:8], "little")
     index, data = json.loads(bytes(blob[8:start])), blob[start:]
-    head = _head(_words(path, replace(header, format=2 if beside else 1)), index, data)
-    write(path, head, data)
+    write(path, _head(_json(path, words), index, data), data)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -100,12 +111,10 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def _words(path: Path, header: Header) -> dict[str, Any]:
-    """The header as JSON objects. Raises UsageError for what JSON has no form for."""
-    values = {f.name: getattr(header, f.name) for f in fields(header)}
-    values |= {"row": to_json(header.row), "versions": dict(header.versions) or versions()}
+def _json(path: Path, words: Mapping[str, Any]) -> dict[str, Any]:
+    """The words as JSON has them. Raises UsageError for what it has no form for."""
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
+        plain: dict[str, Any] = json.loads(json.dumps(dict(words), allow_nan=False))
     except (TypeError, ValueError) as e:
         raise UsageError(f"{path}: a header holds words and finite numbers only: {e}") from e
     return plain
@@ -160,6 +169,12 @@ def carried(path: str | Path) -> dict[str, Tensor]:
 
 def _opened(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     """Header and all tensors of a whole, undamaged file. Raises DataError."""
+    words, tensors = unseal(path)
+    return _header(words, path), tensors
+
+
+def unseal(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The words and tensors of a whole, undamaged file that `seal` wrote. Raises DataError for any other."""
     from safetensors import SafetensorError
     from safetensors.torch import load as deserialise
 
@@ -170,15 +185,14 @@ def _opened(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
             blob = file.read()
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror or e}") from e
-    header = _header(words, path)
+    _check_format(words, path)
     sealed = words.pop("checksum", None)
     if checksum(words, index, memoryview(blob)[start:]) != sealed:
         raise DataError(f"{path} is damaged: its checksum does not agree: copy or train it again")
     try:
-        tensors = deserialise(blob)
+        return words, deserialise(blob)
     except (SafetensorError, KeyError, ValueError) as e:
         raise DataError(f"{path} is damaged: its tensors cannot be read") from e
-    return header, tensors
 
 
 def _read(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -210,8 +224,8 @@ def _read(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], dict[str, A
     return words, index, 8 + length
 
 
-def _header(words: Mapping[str, Any], path: str | Path) -> Header:
-    """The header that the words of a file make."""
+def _check_format(words: Mapping[str, Any], path: str | Path) -> None:
+    """Raise DataError for a format of later times, or none at all."""
     number = words.get("format")
     if type(number) is not int or number < 1:
         raise DataError(f"{path} is damaged: unknown format {number!r}")
@@ -220,6 +234,15 @@ def _header(words: Mapping[str, Any], path: str | Path) -> Header:
         writer = by.get("residua", "a later version") if isinstance(by, dict) else "a later version"
         raise DataError(
             f"{path} is in format {number}, written by Residua {writer}; this one reads up to format {FORMAT}: upgrade"
+        )
+
+
+def _header(words: Mapping[str, Any], path: str | Path) -> Header:
+    """The header that the words of a file make."""
+    _check_format(words, path)
+    if (task := words.get("task", CLASSIFICATION)) != CLASSIFICATION:
+        raise DataError(
+            f"{path} is a model for {task}, not for classification: `residua {VERBS.get(task, task)}` takes it"
         )
     kinds = {
         "row": dict, "classes": list, "view": dict, "recipe": dict | None, "metrics": dict, "lineage": list,

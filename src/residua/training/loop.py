@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from residua.data.batches import Batch, Batches
+from residua.data.batches import Batch
 from residua.engine import Engine
 from residua.errors import NumericError
 from residua.seeds import key
@@ -115,10 +115,31 @@ class Epoch:
     waiting: float = 0.0
 
 
+class Stream(Protocol):
+    """Batches that depend on (seed, step) alone."""
+
+    seed: int
+    steps_per_epoch: int
+
+    def stream(self, start: int, stop: int, workers: int = 0, /) -> Iterator[Any]:
+        """Those from `start` to `stop` (not included)."""
+
+
+#: Put the gradient of a batch into the parameters, in `state.slices` slices; gives (loss * N, wrong, N).
+Learn = Callable[[State, Any], Tensor]
+
+
 def fit(
-    state: State, batches: Batches, recipe: Recipe, engine: Engine, *, stop: int | None = None, every: int = 1
+    state: State,
+    batches: Stream,
+    recipe: Recipe,
+    engine: Engine,
+    *,
+    learn: Learn | None = None,
+    stop: int | None = None,
+    every: int = 1,
 ) -> Iterator[Step | Epoch]:
-    """Train from `state.step` to the recipe's end, or to `stop`.
+    """Train from `state.step` to the recipe's end, or to `stop`: to classify, unless `learn` says what of a batch.
 
     Between yields the state is whole: it may be saved, evaluated, or left. The numbers are read from the device at
     every `every`-th step only, and at the end of an epoch. Raises NumericError if the loss is not finite.
@@ -127,8 +148,7 @@ def fit(
     steps = total_steps(recipe, per_epoch)
     stop = steps if stop is None else min(stop, steps)
     hold(state.net, held(recipe, state.step, per_epoch))
-    weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
-    weights = None if weights is None else engine.move(weights)
+    learn = learn or classifying(batches, recipe, engine)
     losses: list[tuple[float, Tensor]] = []  # since the last reading: learning rate, (loss, wrong, images)
     clock = time.perf_counter()
     for step, batch in enumerate(awaited(state, batches.stream(state.step, stop, engine.workers)), state.step):
@@ -136,8 +156,7 @@ def fit(
         torch.manual_seed(key(batches.seed, "step", step))  # dropout and stochastic depth: functions of (seed, step)
         if step == head_steps(recipe, per_epoch) > 0:
             hold(state.net, recipe.freeze)
-        moved = engine.move(batch.images), engine.move(batch.targets)
-        sums = take_step(state, *moved, lr, recipe, engine, weights=weights)
+        sums = step_of(state, batch, lr, recipe, engine, learn)
         losses.append((lr, sums))
         state.epoch += sums
         state.step = step + 1
@@ -155,7 +174,7 @@ def fit(
         clock = time.perf_counter()
 
 
-def awaited(state: State, batches: Iterator[Batch]) -> Iterator[Batch]:
+def awaited(state: State, batches: Iterator[Any]) -> Iterator[Any]:
     """The batches; the time that each lets wait is added to the epoch's."""
     while True:
         began = time.perf_counter()
@@ -176,7 +195,24 @@ def take_step(
     *,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """One step of the optimiser on a batch (N, C, S, S), slice by slice; gives (loss * N, wrong, N).
+    """One step of the optimiser on a batch (N, C, S, S) to classify; gives (loss * N, wrong, N)."""
+    batch = images, targets
+    return step_of(state, batch, lr, recipe, engine, lambda s, b: gradients(s, *b, recipe, engine, weights))
+
+
+def classifying(batches: Any, recipe: Recipe, engine: Engine) -> Learn:
+    """What a batch of pictures and classes says to a net that classifies."""
+    weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
+    weights = None if weights is None else engine.move(weights)
+
+    def learn(state: State, batch: Batch) -> Tensor:
+        return gradients(state, engine.move(batch.images), engine.move(batch.targets), recipe, engine, weights)
+
+    return learn
+
+
+def step_of(state: State, batch: Any, lr: float, recipe: Recipe, engine: Engine, learn: Learn) -> Tensor:
+    """One step of the optimiser on a batch, slice by slice; gives (loss * N, wrong, N).
 
     Where memory runs out the batch is cut into twice as many slices, from now on: the same batch to the optimiser, but
     norms see one slice. (Running statistics may then have seen some pictures of this batch twice.) Raises MemoryError
@@ -185,7 +221,7 @@ def take_step(
     set_lr(state.optimiser, lr)
     while True:
         try:
-            sums = gradients(state, images, targets, recipe, engine, weights)
+            sums = learn(state, batch)
             break
         except Exception as e:
             if not out_of_memory(e):

@@ -34,8 +34,8 @@ def groups(net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def level(name: str) -> int | None:
-    """How far from the picture a parameter lies: 0 in the stem, 1 in the first stage; None in the head."""
-    first, *rest = name.split(".")
+    """How far from the picture a parameter lies: 0 in the stem, 1 in the first stage; None in a head."""
+    first, *rest = name.removeprefix("backbone.body.").split(".")  # of a detector
     return 0 if first == "stem" else int(rest[0]) + 1 if first == "stages" else None
 
 

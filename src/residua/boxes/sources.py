@@ -1,0 +1,46 @@
+"""From what the user wrote to pictures with boxes: the format is recognised by its files."""
+
+import os
+from pathlib import Path
+
+from residua.boxes import coco, table, voc, yolo
+from residua.boxes.dataset import BoxDataset, arranged, dataset_of
+from residua.boxes.listing import Marked
+from residua.data.names import shown
+from residua.errors import DataError
+
+#: What is read.
+FORMATS = "Pascal VOC XML, COCO JSON, YOLO text files, a CSV table of boxes, or Tiny ImageNet's boxes"
+
+
+def listed(spec: str) -> Marked:
+    """The pictures and boxes of a folder, a JSON file or a CSV table, no picture opened yet. Raises DataError."""
+    path = Path(spec).expanduser().absolute()
+    if path.is_file():
+        if path.suffix.lower() == ".json":
+            return coco.list_coco(spec, [path])
+        if path.suffix.lower() in (".csv", ".tsv"):
+            return table.list_table(spec)
+        raise DataError(f"{shown(spec)}: no annotations of boxes that are read: give {FORMATS}")
+    if not path.is_dir():
+        raise DataError(f"{shown(spec)}: no such folder or file")
+    if voc.is_voc(path):
+        return voc.list_voc(spec, path)
+    if yolo.is_yolo(path):
+        return yolo.list_yolo(spec, path)
+    if found := [f for f in coco.tables(path) if coco.is_coco(f)]:
+        return coco.list_coco(spec, found)
+    if table.is_tiny(path):
+        return table.list_tiny(spec, path)
+    tables = [n for n in sorted(os.listdir(path)) if n.lower().endswith((".csv", ".tsv"))]
+    if len(tables) == 1:
+        return table.list_table(str(path / tables[0]))
+    raise DataError(f"{shown(spec)}: no annotations of boxes found: {FORMATS}")
+
+
+def open_boxes(spec: str, *, seed: int = 0, val_fraction: float = 0.1, limit: int | None = None) -> BoxDataset:
+    """The pictures with boxes of a folder, a JSON file or a CSV table, with train, val and test.
+
+    Raises DataError or UsageError, in one line.
+    """
+    return arranged(dataset_of(listed(spec)), seed=seed, val_fraction=val_fraction, limit=limit)

@@ -1,0 +1,145 @@
+"""How a picture with boxes becomes a tensor: scaled as a whole, normalised; boxes go along, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from residua.boxes.dataset import BoxDataset
+from residua.data.cache import Decoding
+from residua.data.decode import Source
+from residua.data.prepare import Preparation
+from residua.data.view import View, measure, resized
+from residua.errors import UsageError
+from residua.words import unknown
+
+#: Sides of what a net sees are whole numbers of this many pixels: every map of a pyramid of 32 then fits the next.
+WHOLE = 32
+#: Short and long side of large pictures (torchvision, after Lin et al. 2017).
+LARGE = (800, 1333)
+#: No side of a view is larger.
+MOST_PX = 16384
+
+
+@dataclass(frozen=True)
+class BoxView:
+    """A picture is scaled, up or down, so that its short side has `short_px`, or less where its long side would have
+    more than `long_px`; then normalised. Raises UsageError for numbers that make no view.
+    """  # fmt: skip
+
+    short_px: int
+    long_px: int
+    mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Check words and numbers: a view may come from a file."""
+        sides = (self.short_px, self.long_px)
+        if not all(type(n) is int for n in sides) or not WHOLE <= self.short_px <= self.long_px <= MOST_PX:
+            raise UsageError(
+                f"a view of boxes needs whole numbers {WHOLE} <= short_px <= long_px <= {MOST_PX}, got {sides}"
+            )
+        _ = self.colours
+
+    @property
+    def colours(self) -> View:
+        """The view of channels and numbers alone."""
+        return View(self.short_px, "pad", self.short_px, self.mode, self.mean, self.std)
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.colours.channels
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width to which a picture of this height and width is scaled, rounded as torchvision does it."""
+        short, long = min(height, width), max(height, width)
+        if self.short_px * long <= self.long_px * short:
+            new_short, new_long = self.short_px, int(self.short_px * long / short)
+        else:
+            new_short, new_long = max(1, int(self.long_px * short / long)), self.long_px
+        return (new_short, new_long) if height <= width else (new_long, new_short)
+
+    @property
+    def preparation(self) -> Preparation:
+        """What is done to a file first, and can be kept: scaled down to the short side, never up."""
+        return Preparation(self.colours, self.short_px)
+
+    def picture(self, source: Source) -> Tensor:
+        """The scaled picture, uint8 (C, h, w), of a file, its bytes or a PIL image. Raises BadPicture."""
+        return self.fitted(self.preparation(source, self.mode))
+
+    def file(self, path: str, cache: Decoding) -> Tensor:
+        """As `picture`, of a file whose decoded picture may be kept. Raises BadPicture."""
+        return self.fitted(cache.picture(path, self.mode, self.preparation))
+
+    def fitted(self, image: Tensor) -> Tensor:
+        """A picture, uint8 (1 or 3, H, W), scaled: (C, h, w)."""
+        image = self.colours.coloured(image)
+        sides = self.scaled(image.shape[1], image.shape[2])
+        return image if tuple(image.shape[1:]) == sides else resized(self.colours, image, list(sides))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 (..., C, H, W) -> float32: (x / 255 - mean) / std."""
+        return self.colours.normalise(pixels)
+
+    def restore(self, images: Tensor) -> Tensor:
+        """The inverse of `normalise`, rounded."""
+        return self.colours.restore(images)
+
+    def to_json(self) -> dict[str, Any]:
+        """The view as plain words, numbers and lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> "BoxView":
+        """The view that `to_json` wrote. Raises UsageError for anything else."""
+        known = [f.name for f in fields(BoxView)]
+        if extra := sorted(data.keys() - set(known)):
+            raise unknown("field of a view of boxes", extra[0], known)
+        try:
+            values: dict[str, Any] = {k: tuple(map(float, v)) if k in ("mean", "std") else v for k, v in data.items()}
+            return BoxView(**values)
+        except (TypeError, ValueError) as e:
+            raise UsageError(f"not a view of boxes: {e}") from e
+
+
+def scales(size: tuple[int, int], seen: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """What edges (left, top, right, bottom) are multiplied with from a picture of height and width `size` to `seen`."""
+    y, x = seen[0] / size[0], seen[1] / size[1]
+    return np.array([x, y, x, y])
+
+
+def view_for(dataset: BoxDataset, *, short_px: int | None = None, long_px: int | None = None) -> BoxView:
+    """The view that suits a data set.
+
+    Small pictures keep their own median short side; photos get 800 by 1333 at most. On a machine without a GPU that
+    takes minutes an epoch for a few hundred photos: `--image-size` says less. Mean and deviation are measured on train.
+    """
+    train = dataset.splits["train"]
+    median = int(np.median(train.sizes.min(1)))
+    short = short_px or min(median, LARGE[0])
+    long = long_px or max(short, min(round(short * LARGE[1] / LARGE[0]), MOST_PX))
+    mean, std = measure(train.images, 256)
+    return BoxView(max(WHOLE, short), max(WHOLE, long), "L" if dataset.channels == 1 else "RGB", mean, std)
+
+
+def canvas(sides: list[tuple[int, int]]) -> tuple[int, int]:
+    """Height and width, in whole `WHOLE`s, that pictures of these sides fit into."""
+    height, width = (max(s[i] for s in sides) for i in (0, 1))
+    return -(-height // WHOLE) * WHOLE, -(-width // WHOLE) * WHOLE
+
+
+def laid(pictures: list[Tensor], colour: tuple[int, ...]) -> Tensor:
+    """Pictures, uint8 (C, h, w), each in the upper left corner of one canvas: uint8 (N, C, H, W), else `colour`."""
+    height, width = canvas([(p.shape[1], p.shape[2]) for p in pictures])
+    out = torch.empty(len(pictures), len(pictures[0]), height, width, dtype=torch.uint8)
+    out[:] = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    for i, p in enumerate(pictures):
+        out[i, :, : p.shape[1], : p.shape[2]] = p
+    return out

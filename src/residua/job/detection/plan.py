@@ -1,0 +1,196 @@
+"""From options to everything that the training of a detector needs; each decision said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from residua.boxes.augment import BoxAugment
+from residua.boxes.batches import BoxBatches, Pictures, opened
+from residua.boxes.dataset import BoxDataset
+from residua.boxes.sources import open_boxes
+from residua.boxes.view import BoxView, view_for
+from residua.boxes.words import check_words
+from residua.data import cache as caches
+from residua.data.cache import Decoding
+from residua.detect.anchors import fitted, mean_overlap
+from residua.detect.detector import Detector, build
+from residua.detect.row import DetectorRow, detector_row
+from residua.engine import Decision, Engine, decide
+from residua.errors import UsageError
+from residua.job.detection.options import DetectOptions
+from residua.job.options import TrainOptions
+from residua.job.weights import Trained, read_weights
+from residua.nn import names
+from residua.nn.arch import Arch
+from residua.nn.resnet import Net
+from residua.nn.zoo import build as build_net
+from residua.nn.zoo import find
+from residua.seeds import key
+from residua.training.recipe import Recipe
+
+#: Pictures of a short side up to this many pixels are small: half the pyramid, a quarter of the regions.
+SMALL_PX = 512
+#: What a machine without a GPU is given to see: the short side is halved until it is no larger.
+CPU_PX = 320
+#: What suits photographs of things: mirror images, and other sizes.
+USUAL = ("scale:0.8:1.25", "flip")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a training needs; `options` and `recipe` are resolved: nothing in them is "auto"."""
+
+    options: DetectOptions
+    dataset: BoxDataset
+    pictures: Mapping[str, Pictures]
+    view: BoxView
+    row: DetectorRow
+    recipe: Recipe
+    engine: Engine
+    augment: BoxAugment
+    lineage: list[Any]
+    decisions: tuple[Decision, ...]
+    start: Mapping[str, Tensor] | None = None  # weights of the net to start from, under our names
+    cache: Decoding = field(default_factory=Decoding)
+
+    def net(self) -> Detector:
+        """The detector before the first step, on the CPU: a function of the seed, or on weights to start from."""
+        torch.manual_seed(key(self.options.seed, "init"))
+        net = build_net(self.row.net)
+        assert isinstance(net, Net)
+        if self.start is not None:
+            net.load_state_dict(names.adapt(self.start, self.row.net))
+        return build(self.row, net)
+
+    def batches(self) -> BoxBatches:
+        """Training's batches."""
+        pictures = self.pictures["train"]
+        quick = bool(pictures.kept) and not self.augment.words.keys() & {"scale", "color"}
+        return BoxBatches(
+            pictures, batch_size=self.recipe.batch_size, seed=self.options.seed, augment=self.augment, quick=quick
+        )
+
+
+def prepare(options: DetectOptions) -> Plan:
+    """The plan of a training. Raises UsageError or DataError for whatever does not fit."""
+    trained = starting(options) if options.weights else None
+    if trained is None and (options.recipe.freeze or options.norm == "frozen"):
+        what = "--freeze" if options.recipe.freeze else "--norm frozen"
+        raise UsageError(
+            f"{what} keeps what a net has learned, and random weights have learned nothing: give --weights"
+        )
+    dataset = open_boxes(options.data, seed=options.seed, val_fraction=options.recipe.val_fraction, limit=options.limit)
+    told = [Decision("data", f"{dataset.name} ({dataset.kind})", note, "") for note in dataset.notes]
+    if dataset.skipped:
+        why = f"{dataset.skipped[0].path}: {dataset.skipped[0].reason}"
+        told.append(Decision("skipped", f"{len(dataset.skipped)} files or rows", f"they cannot be used: {why}", ""))
+    engine = decide(
+        device=options.device, precision=options.precision, memory_format=options.memory_format, compile="off",
+        threads=options.threads, workers=options.workers, side_px=options.image_size or 224, in_memory=False,
+    )  # fmt: skip
+    view, why = seen(dataset, options, engine)
+    told.append(Decision("image_size", f"{view.short_px} px", why, "--image-size"))
+    if trained is not None:
+        theirs = trained.view
+        if len(theirs["mean"]) == len(view.mean):
+            view = replace(view, mean=tuple(theirs["mean"]), std=tuple(theirs["std"]))
+            told.append(Decision("normalise", f"mean {view.mean[0]:.3g}, ...", "as the weights were trained", ""))
+    row, chosen = row_for(options, dataset, view, trained)
+    words = check_words(w for word in options.augment for w in (USUAL if word == "auto" else (word,)))
+    if "auto" in options.augment:
+        told.append(Decision("augment", ",".join(USUAL), "suits photos", "--augment"))
+    cache = caches.opened(options.cache_size)
+    dataset, pictures = opened(dataset, view, cache)
+    if pictures["train"].kept:
+        told.append(Decision("pictures", f"{view.short_px} px", "all scaled pictures are held in memory", ""))
+    done = replace(
+        options, arch=row.net.name, norm=row.norm, size="small" if row.pyramid_width < 256 else "large",
+        augment=tuple(":".join([w, *(f"{n:g}" for n in numbers)]) for w, numbers in words.items()),
+        image_size=view.short_px, device=engine.device, precision=engine.precision,
+        memory_format=engine.memory_format,
+    )  # fmt: skip
+    return Plan(
+        done, dataset, pictures, view, row, options.recipe, engine, BoxAugment(view, words),
+        trained.lineage if trained else [], tuple(told) + chosen + engine.decisions,
+        trained.state if trained else None, cache,
+    )  # fmt: skip
+
+
+def starting(options: DetectOptions) -> Trained:
+    """The weights of a classifier to stand on. Raises UsageError or DataError."""
+    return read_weights(TrainOptions(arch=options.arch, weights=options.weights))
+
+
+def seen(dataset: BoxDataset, options: DetectOptions, engine: Engine) -> tuple[BoxView, str]:
+    """The view, and why."""
+    view = view_for(dataset, short_px=options.image_size)
+    if options.image_size is not None:
+        return view, "asked for"
+    if engine.kind != "cpu" or view.short_px <= CPU_PX:
+        return view, "the median short side of the pictures, at most 800"
+    short = view.short_px
+    while short > CPU_PX:
+        short //= 2
+    return view_for(dataset, short_px=short), f"a part of {view.short_px} px that a CPU can learn from in minutes"
+
+
+def row_for(
+    options: DetectOptions, dataset: BoxDataset, view: BoxView, trained: Trained | None
+) -> tuple[DetectorRow, tuple[Decision, ...]]:
+    """The detector to train, and what was decided about it. Raises UsageError."""
+    told = []
+    if trained is not None:
+        net = trained.row
+        told.append(Decision("arch", net.name, f"the net of {options.weights}", "--arch"))
+    elif options.arch == "auto":
+        net = find("resnet18")
+        told.append(Decision("arch", "resnet18", "the smallest of the paper's nets for photos", "--arch"))
+    else:
+        net = find(options.arch)
+    if not isinstance(net, Arch):
+        raise UsageError(f"{net.name} is no residual net: a detector stands on one")
+    net = replace(net, channels=view.channels)
+    norm = options.norm
+    if norm == "auto":
+        norm, why = ("frozen", "as the weights have them") if trained else ("batch", "random weights have none to keep")
+        told.append(Decision("norm", norm, why, "--norm"))
+    small = options.size == "small" or (options.size == "auto" and view.short_px <= SMALL_PX)
+    if options.size == "auto":
+        why = f"pictures of {view.short_px} px"
+        told.append(Decision("size", "small" if small else "large", why, "--size"))
+    row = detector_row(net, len(dataset.classes), form=options.form, norm=norm, small=small)
+    least = row.strides[max(row.stages)] * (2 if row.form == "fpn" else 1)
+    if view.short_px < least:
+        raise UsageError(
+            f"{net.name} leaves nothing of {view.short_px} px: its last map is {least} times coarser; "
+            f"try --image-size {2 * least}, or a net with fewer stages"
+        )
+    if options.anchors == "fit":
+        row, why = with_anchors(row, dataset, view)
+        told.append(Decision("anchors", shown(row), why, "--anchors"))
+    return row, tuple(told)
+
+
+def with_anchors(row: DetectorRow, dataset: BoxDataset, view: BoxView) -> tuple[DetectorRow, str]:
+    """The row with anchors that fit the boxes of train, and how well they do."""
+    train = dataset.splits["train"]
+    sides = []
+    for size, target in zip(train.sizes.tolist(), train.targets, strict=True):
+        h, w = view.scaled(*size)
+        sides.append((target.boxes[:, 2:] - target.boxes[:, :2]) * np.array([w / size[1], h / size[0]]))
+    boxes = np.concatenate(sides).astype(np.float64)
+    made = fitted(row, boxes)
+    before, after = mean_overlap(row, boxes), mean_overlap(made, boxes)
+    if after <= before:
+        return row, f"the usual ones overlap the boxes better (mean best overlap {before:.2f} against {after:.2f})"
+    return made, f"fitted to {len(boxes):,} boxes: mean best overlap {after:.2f}, {before:.2f} of the usual ones"
+
+
+def shown(row: DetectorRow) -> str:
+    """Anchor sizes and ratios in words."""
+    sizes = "/".join(",".join(f"{s:.0f}" for s in of) for of in row.anchor_sizes)
+    return f"{sizes} px, ratios {', '.join(f'{r:.2g}' for r in row.anchor_ratios)}"
