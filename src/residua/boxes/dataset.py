@@ -204,8 +204,10 @@ def repeated(owner: Indices, labels: Indices, boxes: Boxes) -> Flags:
     return again
 
 
-def dataset_of(marked: Marked) -> BoxDataset:
-    """The data set of marked pictures, every one looked at. Raises DataError where nothing can be learned from it."""
+def dataset_of(marked: Marked, *, train: bool = True) -> BoxDataset:
+    """The data set of marked pictures, every one looked at. Raises DataError where nothing is there; and, unless it is
+    not to `train` on, where nothing can be learned from it.
+    """  # fmt: skip
     of = framed(marked)
     good = sound(of)
     where = shown(marked.where)
@@ -216,7 +218,7 @@ def dataset_of(marked: Marked) -> BoxDataset:
         )
         raise DataError(f"{where}: no usable picture with an annotation{why}")
     mode = "L" if of.grey else "RGB"
-    splits, owner = {}, marked.owner()
+    splits = {}
     for split in ("train", "val", "test"):
         rows = np.array([i for i in of.rows.tolist() if marked.splits[i] == split], np.int64)
         if len(rows):
@@ -226,15 +228,8 @@ def dataset_of(marked: Marked) -> BoxDataset:
                 of.sizes[rows],
                 tuple(target(marked, good, int(i)) for i in rows),
             )
-    if "train" not in splits:
-        raise DataError(f"{where}: no usable picture to train on, only {some(sorted(splits))}")
-    train = splits["train"].counts(len(marked.classes))
-    if not train.sum():
-        raise DataError(f"{where}: no usable box to train on")
-    if strange := [c for c, n in zip(marked.classes, train, strict=True) if not n]:
-        there = np.unique(marked.labels[good.keep & np.isin(owner, of.rows)])
-        if lost := [c for c in strange if marked.classes.index(c) in there]:
-            raise DataError(f"{where}: class '{shown(lost[0])}' has boxes, but none in train")
+    if train:
+        check_trainable(marked, good, of, splits)
     notes = list(marked.notes)
     notes += [f"{n:,} {what}" for n, what in counted(of, good, splits) if n]
     if mode == "L":
@@ -245,6 +240,20 @@ def dataset_of(marked: Marked) -> BoxDataset:
         skipped=(*marked.skipped, *(Skipped(marked.names[i], r) for i, r in of.unusable.items())),
         bad=good.bad, cut=good.cut, fingerprint=fingerprint(lines(of, good)), notes=tuple(notes), ids=marked.ids,
     )  # fmt: skip
+
+
+def check_trainable(marked: Marked, good: Sound, of: Framed, splits: Mapping[str, BoxSplit]) -> None:
+    """Raise DataError where nothing can be learned, or not everything."""
+    where = shown(marked.where)
+    if "train" not in splits:
+        raise DataError(f"{where}: no usable picture to train on, only {some(sorted(splits))}")
+    train = splits["train"].counts(len(marked.classes))
+    if not train.sum():
+        raise DataError(f"{where}: no usable box to train on")
+    if strange := [c for c, n in zip(marked.classes, train, strict=True) if not n]:
+        there = np.unique(marked.labels[good.keep & np.isin(marked.owner(), of.rows)])
+        if lost := [c for c in strange if marked.classes.index(c) in there]:
+            raise DataError(f"{where}: class '{shown(lost[0])}' has boxes, but none in train")
 
 
 def target(marked: Marked, good: Sound, i: int) -> Target:
@@ -279,11 +288,19 @@ def lines(of: Framed, good: Sound) -> list[str | npt.NDArray[np.generic]]:
 # -- splits ---------------------------------------------------------------------------------------------------------
 
 
-def arranged(dataset: BoxDataset, *, seed: int, val_fraction: float, limit: int | None = None) -> BoxDataset:
-    """The set with "train", "val" and "test": what it lacks is held out of train, as for classification."""
+def arranged(
+    dataset: BoxDataset, *, seed: int, val_fraction: float, limit: int | None = None, strict: bool = True
+) -> BoxDataset:  # fmt: skip
+    """The set with "train", "val" and "test": what it lacks is held out of train, as for classification.
+
+    Raises UsageError for numbers that make no sense, and DataError, where it is `strict`, for a class that train lacks.
+    """
     if not 0 <= val_fraction < 1:
         raise UsageError(f"the share of validation pictures must be in [0, 1), got {val_fraction:g}")
     splits, notes = dict(dataset.splits), []
+    before = absent(splits["train"], dataset.classes) if "train" in splits else []
+    if before:
+        notes.append(f"train has no box of {some(before)}")
     if "test" not in splits and "val" in splits:
         splits["test"] = splits.pop("val")
         notes.append("the set's val split serves as the test, touched once at the end")
@@ -300,8 +317,9 @@ def arranged(dataset: BoxDataset, *, seed: int, val_fraction: float, limit: int 
         splits = {name: s.take(np.arange(min(limit, len(s)))) for name, s in splits.items()}
         notes.append(f"limited to {limit} pictures of each split")
     for name in ("train", "val", "test"):
-        if name in splits and (none := absent(splits[name], dataset.classes)):
-            if name == "train":
+        none = [c for c in absent(splits[name], dataset.classes) if c not in before] if name in splits else []
+        if none:
+            if name == "train" and strict:
                 raise DataError(f"{dataset.name}: train has no box of {some(none)} once pictures are held out")
             notes.append(f"{name} has no box of {some(none)}")
     ordered = {name: splits[name] for name in ("train", "val", "test") if name in splits and len(splits[name])}

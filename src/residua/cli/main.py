@@ -13,6 +13,7 @@ from residua.cli.check import check
 from residua.cli.convert import convert
 from residua.cli.depth import app as depth
 from residua.cli.describe import describe
+from residua.cli.detect import app as detect
 from residua.cli.eval import evaluate
 from residua.cli.explain import explain as explain_pictures
 from residua.cli.help import Command, Group, show
@@ -68,6 +69,7 @@ app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)
 app.command("describe", cls=Command)(describe)
 app.command("convert", cls=Command)(convert)
+app.add_typer(detect)
 app.add_typer(depth)
 
 

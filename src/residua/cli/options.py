@@ -21,6 +21,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
+    "--form": ("fpn", "c4"),
+    "--norm": ("auto", "frozen", "batch", "group", "sync"),
+    "--size": ("auto", "small", "large"),
+    "--anchors": ("auto", "fit"),
     "--method": ("grad-cam", "grad-cam++", "layer-cam", "occlusion", "integrated-gradients"),
 }
 

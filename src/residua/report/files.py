@@ -81,6 +81,11 @@ def _object(path: Path, damaged: list[str]) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON list; none where the file is missing or torn."""
+    return _list(path, [])
+
+
 def _list(path: Path, damaged: list[str]) -> list[dict[str, Any]]:
     value = _json(path, damaged)
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

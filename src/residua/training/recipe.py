@@ -301,25 +301,34 @@ RECIPES: Mapping[str, Recipe] = {
 # -- from names, files and words ------------------------------------------------------------------------------------
 
 
-def recipe(name_or_path: str, sets: Sequence[str] = (), **changes: Any) -> Recipe:
+def recipe(
+    name_or_path: str, sets: Sequence[str] = (), *, known: Mapping[str, Recipe] = RECIPES, **changes: Any
+) -> Recipe:  # fmt: skip
     """The recipe of a name or a TOML file, changed by ``field=value`` words and by `changes` (None: no change).
 
     A file may start from another recipe (``base = "quick"``) and may keep its fields in a table ``[recipe]``, as the
     config.toml of a run does. Raises UsageError for an unknown name or field, naming the nearest, or a wrong value.
     """
     if name_or_path.endswith(".toml"):
-        start, values = _from_file(Path(name_or_path))
-    elif name_or_path in RECIPES:
-        start, values = RECIPES[name_or_path], {}
+        start, values = _from_file(Path(name_or_path), known)
+    elif name_or_path in known:
+        start, values = known[name_or_path], {}
     else:
-        raise unknown("recipe", name_or_path, RECIPES, "or give a FILE.toml")
+        raise unknown("recipe", name_or_path, known, "or give a FILE.toml")
+    values |= set_words(sets)
+    values |= {k: v for k, v in changes.items() if v is not None}
+    return from_json(values, start)
+
+
+def set_words(sets: Sequence[str]) -> dict[str, Any]:
+    """The fields that words such as ``lr=0.2`` set. Raises UsageError."""
+    values: dict[str, Any] = {}
     for word in sets:
         field, is_set, text = word.partition("=")
         if not is_set:
             raise UsageError(f"--set {word}: write field=value, such as lr=0.2")
         values[field.strip()] = _read(field.strip(), text.strip())
-    values |= {k: v for k, v in changes.items() if v is not None}
-    return from_json(values, start)
+    return values
 
 
 def from_json(values: Mapping[str, Any], start: Recipe | None = None) -> Recipe:
@@ -354,7 +363,7 @@ def to_json(r: Recipe) -> dict[str, Any]:
 FIELDS: Mapping[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
-def _from_file(path: Path) -> tuple[Recipe | None, dict[str, Any]]:
+def _from_file(path: Path, known: Mapping[str, Recipe]) -> tuple[Recipe | None, dict[str, Any]]:
     try:
         text = path.read_text()
     except OSError as e:
@@ -367,7 +376,7 @@ def _from_file(path: Path) -> tuple[Recipe | None, dict[str, Any]]:
         values = values["recipe"]
     values = {"name": path.stem} | values
     base = values.pop("base", None)
-    return (recipe(str(base)) if base is not None else None), values
+    return (recipe(str(base), known=known) if base is not None else None), values
 
 
 def _read(field: str, text: str) -> Any:
