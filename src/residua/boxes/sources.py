@@ -44,3 +44,24 @@ def open_boxes(spec: str, *, seed: int = 0, val_fraction: float = 0.1, limit: in
     Raises DataError or UsageError, in one line.
     """
     return arranged(dataset_of(listed(spec)), seed=seed, val_fraction=val_fraction, limit=limit)
+
+
+def recognised(spec: str) -> bool:
+    """Whether this holds boxes rather than folders of classes: VOC's, COCO's or YOLO's files, a table with edges.
+
+    Tiny ImageNet's folders are folders of classes first. Raises nothing: what cannot be read holds no boxes.
+    """
+    path = Path(spec).expanduser().absolute()
+    try:
+        if path.is_file():
+            if path.suffix.lower() == ".json":
+                return True
+            if path.suffix.lower() not in (".csv", ".tsv"):
+                return False
+            table.columns_of(spec, table.read_csv(path)[0])
+            return True
+        if not path.is_dir():
+            return False
+        return voc.is_voc(path) or yolo.is_yolo(path) or any(map(coco.is_coco, coco.tables(path)))
+    except (DataError, OSError):
+        return False

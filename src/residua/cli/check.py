@@ -31,6 +31,9 @@ def check(
     ] = None,
     root: Root = None,
     workers: Workers = None,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="check boxes, also where the folders are classes (Tiny ImageNet)")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -49,9 +52,16 @@ def check(
       residua check ./photos --json | jq '.findings[].sentence'
       residua check labels.csv --out checks/labels
       residua check cifar10
+      residua check ./cells                          boxes: Pascal VOC, COCO, YOLO or a table of edges
     """
+    from residua.boxes.sources import recognised
     from residua.cli.live import bar, waiting
 
+    if boxes or recognised(data):
+        from residua.cli.check_boxes import check_boxes
+
+        check_boxes(data, out, json)
+        return
     with waiting("listing the files"):
         from residua.data.check import examine, material
         from residua.job.proposals import proposed
