@@ -15,7 +15,7 @@ GROUND, TOP = -1, 6
 FLOORS = {
     "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
     "nn": 0, "data": 0, "engine": 0,
-    "training": 1, "evaluate": 1, "pair": 1,
+    "training": 1, "evaluate": 1, "pair": 1, "boxes": 1,
     "predict": 2, "explain": 2, "export": 2, "detect": 2, "depth": 2,
     "job": 3,
     "study": 4, "report": 4, "serve": 4,
@@ -31,6 +31,8 @@ LIBRARIES = {
     "training": {"numpy", "torch"},
     "evaluate": {"numpy", "torch", "torchmetrics"},
     "pair": {"numpy"},
+    "boxes": {"numpy", "torch", "torchvision", "yaml"},
+    "detect": {"numpy", "torch", "torchvision", "PIL", "faster_coco_eval"},
     "depth": {"numpy", "torch"},
     "study": {"numpy", "torch", "ray"},
     "predict": {"numpy", "torch", "pyarrow"},

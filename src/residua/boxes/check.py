@@ -62,12 +62,12 @@ class BoxCheck:
         """What must be mended before a training makes sense."""
         return [f for f in self.findings if f.severity == MUST]
 
-    def boxes_of(self, i: int) -> np.ndarray:  # type: ignore[type-arg]
+    def boxes_of(self, i: int) -> np.ndarray:
         """The boxes of picture i that are used (n, 4)."""
         own = np.arange(self.of.marked.starts[i], self.of.marked.starts[i + 1])
         return self.good.boxes[own[self.good.keep[own]]]
 
-    def labels_of(self, i: int) -> np.ndarray:  # type: ignore[type-arg]
+    def labels_of(self, i: int) -> np.ndarray:
         """What is in them (n,)."""
         own = np.arange(self.of.marked.starts[i], self.of.marked.starts[i + 1])
         return self.of.marked.labels[own[self.good.keep[own]]]

@@ -179,12 +179,13 @@ def sound(of: Framed) -> Sound:
     limits = of.sizes[owner][:, [1, 0, 1, 0]].astype(np.float64)
     boxes = of.boxes
     usable = np.isin(owner, of.rows)
-    empty = ~(boxes[:, 2:] > boxes[:, :2]).all(1)
+    empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
     inside = np.clip(boxes, 0, limits)
-    thin = (inside[:, 2:] - inside[:, :2] < np.minimum(THIN_PX, boxes[:, 2:] - boxes[:, :2])).any(1)
+    thin: Flags = np.any(inside[:, 2:] - inside[:, :2] < np.minimum(THIN_PX, boxes[:, 2:] - boxes[:, :2]), axis=1)
     twice = repeated(owner, marked.labels, boxes)
     loose = np.abs(inside - boxes).max(1, initial=0) > LOOSE_PX
-    bad, cut = [], []
+    bad: list[BadBox] = []
+    cut: list[BadBox] = []
     for i in np.flatnonzero(usable & (empty | thin | twice | loose)).tolist():
         reason = NO_AREA if empty[i] else OUTSIDE if thin[i] else TWICE if twice[i] else CUT
         told = BadBox(
@@ -322,7 +323,9 @@ def arranged(
             if name == "train" and strict:
                 raise DataError(f"{dataset.name}: train has no box of {some(none)} once pictures are held out")
             notes.append(f"{name} has no box of {some(none)}")
-    ordered = {name: splits[name] for name in ("train", "val", "test") if name in splits and len(splits[name])}
+    ordered: dict[str, BoxSplit] = {
+        name: splits[name] for name in ("train", "val", "test") if name in splits and len(splits[name])
+    }
     return replace(dataset, splits=ordered, notes=(*dataset.notes, *notes))
 
 

@@ -7,6 +7,7 @@ from residua.boxes import coco, table, voc, yolo
 from residua.boxes.dataset import BoxDataset, arranged, dataset_of
 from residua.boxes.listing import Marked
 from residua.data.names import shown
+from residua.data.table import read_csv
 from residua.errors import DataError
 
 #: What is read.
@@ -58,7 +59,7 @@ def recognised(spec: str) -> bool:
                 return True
             if path.suffix.lower() not in (".csv", ".tsv"):
                 return False
-            table.columns_of(spec, table.read_csv(path)[0])
+            table.columns_of(spec, read_csv(path)[0])
             return True
         if not path.is_dir():
             return False

@@ -36,37 +36,28 @@ def list_table(spec: str) -> Marked:
     path = Path(spec).expanduser().absolute()
     header, read = read_csv(path)
     columns = columns_of(spec, header)
-    growing, rows = Growing(), {}
+    growing = Growing()
+    rows: dict[str, tuple[str, list[tuple[int, str, list[str]]]]] = {}
     for number, row in enumerate(read(columns), 2):
-        file, label, edges, split = (
-            row[0].strip(),
-            row[1].strip(),
-            [v.strip() for v in row[2:6]],
-            row[6].strip().lower(),
-        )
-        reason = ""
+        file, label, *edges = (v.strip() for v in row[:6])
+        word = row[6].strip().lower()
+        split = SPLITS.get(word, "train")
+        name = os.path.normpath(file).replace(os.sep, "/") if file else ""
         if not file:
-            reason = "no path"
-        elif columns[6] and split not in SPLITS:
-            reason = f"unknown split '{shown(split)}': use train, val or test"
-        if reason:
-            growing.skip(f"row {number}", reason)
-            continue
-        name = os.path.normpath(file).replace(os.sep, "/")
-        boxes = rows.setdefault(name, (SPLITS.get(split, "train"), []))
-        if boxes[0] != SPLITS.get(split, "train"):
-            growing.skip(f"row {number}", f"{name} is in {boxes[0]} already")
-            continue
-        if label or any(edges):
-            boxes[1].append((number, label, edges))
+            growing.skip(f"row {number}", "no path")
+        elif columns[6] and word not in SPLITS:
+            growing.skip(f"row {number}", f"unknown split '{shown(word)}': use train, val or test")
+        elif rows.setdefault(name, (split, []))[0] != split:
+            growing.skip(f"row {number}", f"{name} is in {rows[name][0]} already")
+        elif label or any(edges):
+            rows[name][1].append((number, label, edges))
     for name, (split, boxes) in rows.items():
         growing.picture(name, os.path.join(path.parent, name), split)
         for number, label, edges in boxes:
             box = numbers(edges)
             if not label or box is None:
-                growing.skip(
-                    f"row {number}", "no class" if not label else f"edges that are no numbers: {', '.join(edges)}"
-                )
+                why = "no class" if not label else f"edges that are no numbers: {', '.join(edges)}"
+                growing.skip(f"row {number}", why)
             else:
                 growing.box(label, box)
     notes = [f"columns not used: {', '.join(other)}"] if (other := [h for h in header if h not in columns]) else []

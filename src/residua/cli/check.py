@@ -41,7 +41,8 @@ def check(
 
     Every file is decoded once, by the same rules as in training: broken, empty or foreign files, identical and nearly
     identical pictures within and across classes and splits, classes that are missing or rare, what a centre crop would
-    hide, sizes. A page shows the pictures in question, a table lists them all. Nothing of yours is changed.
+    hide, sizes. A page shows the pictures in question, a table lists them all. Nothing of yours is changed. Of pictures
+    with boxes (Pascal VOC, COCO, YOLO, a table of edges) the boxes are checked too: without area, outside, there twice.
 
     Exit code 3 says that something must be mended: nothing to train on, one class only, a class that train lacks or of
     which no picture can be used, one picture with two labels, or identical pictures in train and at least 1 % of a
@@ -52,7 +53,7 @@ def check(
       residua check ./photos --json | jq '.findings[].sentence'
       residua check labels.csv --out checks/labels
       residua check cifar10
-      residua check ./cells                          boxes: Pascal VOC, COCO, YOLO or a table of edges
+      residua check ./cells --boxes
     """
     from residua.boxes.sources import recognised
     from residua.cli.live import bar, waiting

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 from residua.errors import DataError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from residua.boxes.check import BoxCheck
+    from residua.report.boxes_page import PhotoOf
 
 #: Pictures that show what the boxes look like.
 SAMPLE = 6
@@ -68,11 +67,11 @@ def written(found: "BoxCheck", folder: Path) -> dict[str, Any]:
     return document
 
 
-def photo_of(found: "BoxCheck") -> Any:
+def photo_of(found: "BoxCheck") -> "PhotoOf":
     """A function from positions to pictures with their boxes."""
     from residua.data.decode import BadPicture, as_image, decode
 
-    def photo(i: int) -> "tuple[Image, list[list[float]]] | None":
+    def photo(i: int) -> Any:
         try:
             return as_image(decode(found.of.marked.paths[i], "RGB")), found.boxes_of(i).tolist()
         except BadPicture:

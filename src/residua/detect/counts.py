@@ -124,7 +124,8 @@ def overlaps(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> Floats:
     inside = np.prod(np.clip(high - low, 0, None), axis=2)
     areas = [np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b)]
     union = areas[0][:, None] + areas[1][None] - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    found: Floats = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return found
 
 
 # -- VOC ------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: Tensor) -> Maps:
         """The maps, finest first, by the names "0", "1" and so on."""
-        maps = OrderedDict()
+        maps: Maps = OrderedDict()
         x = self.stem(x)
         for i, stage in enumerate(self.stages):
             x = stage(x)
@@ -82,7 +82,7 @@ class Conv5(nn.Module):
         return maps.mean((2, 3))
 
 
-class ProposalHead(RPNHead):
+class ProposalHead(RPNHead):  # type: ignore[misc]
     """torchvision's, with answers in fp32: boxes are made of them."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -91,7 +91,7 @@ class ProposalHead(RPNHead):
         return [o.float() for o in objectness], [n.float() for n in numbers]
 
 
-class Predictor(FastRCNNPredictor):
+class Predictor(FastRCNNPredictor):  # type: ignore[misc]
     """torchvision's, in fp32: boxes and probabilities are made of its answers."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ def with_norms(module: nn.Module, norm: str) -> nn.Module:
 
 def frozen(norm: nn.BatchNorm2d) -> nn.Module:
     """Its scale, shift and statistics as constants."""
-    made = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
+    made: nn.Module = FrozenBatchNorm2d(norm.num_features, eps=norm.eps)
     made.load_state_dict({k: v for k, v in norm.state_dict().items() if k != "num_batches_tracked"})
     return made
 
@@ -135,7 +135,7 @@ def grouped(norm: nn.BatchNorm2d) -> nn.Module:
 
 def synchronised(norm: nn.BatchNorm2d) -> nn.Module:
     """Over the pictures of all processes."""
-    made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
+    made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
     return made
 
 

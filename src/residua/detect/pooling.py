@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 
-class Pooling(MultiScaleRoIAlign):
+class Pooling(MultiScaleRoIAlign):  # type: ignore[misc]
     """torchvision's MultiScaleRoIAlign of maps with known strides; on a CPU, for gradients, by a sparse matrix.
 
     Of a pyramid, a box goes to the map that suits its size (Lin et al. 2017, eq. 1).
@@ -40,7 +40,7 @@ class Pooling(MultiScaleRoIAlign):
         weights = matrix(rois, picture, levels, maps, self.scales, size, self.sampling_ratio)
         channels = maps[0].shape[1]
         dense = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, channels).float() for m in maps])
-        made: Tensor = Product.apply(dense, weights)  # type: ignore[no-untyped-call]
+        made: Tensor = Product.apply(dense, weights)
         return made.reshape(len(rois), size, size, channels).permute(0, 3, 1, 2)
 
 

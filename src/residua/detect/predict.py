@@ -20,7 +20,7 @@ from residua.detect.run import detected, returned
 from residua.engine import Engine, decide
 from residua.errors import UsageError
 
-NONE = Target(np.zeros((0, 4), np.float32), *(np.zeros(0, t) for t in (np.int64, np.bool_, np.bool_)))
+NONE = Target(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import TypeVar
 
-from residua.data.batches import Batch
 from residua.errors import Interrupted
+
+Some = TypeVar("Some")  # a batch
 
 
 class Stopped(Exception):
@@ -30,7 +32,7 @@ class Stop:
             raise KeyboardInterrupt
         self.asked = True
 
-    def between(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def between(self, batches: Iterable[Some]) -> Iterator[Some]:
         """The batches, until the user asks to stop."""
         for batch in batches:
             if self.asked:

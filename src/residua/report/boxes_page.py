@@ -65,7 +65,7 @@ def content(document: Mapping[str, Any], examples: Sequence[Sequence[Any]], phot
 
 def thumbs(examples: Sequence[Any], photo_of: PhotoOf) -> list[dict[str, str]]:
     """Small pictures with their boxes, the ones in question in another colour."""
-    found = []
+    found: list[dict[str, str]] = []
     for e in examples:
         if e.picture < 0 or len(found) == SHOWN:
             continue

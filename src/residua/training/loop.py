@@ -197,7 +197,7 @@ def take_step(
 ) -> Tensor:
     """One step of the optimiser on a batch (N, C, S, S) to classify; gives (loss * N, wrong, N)."""
     batch = images, targets
-    return step_of(state, batch, lr, recipe, engine, lambda s, b: gradients(s, *b, recipe, engine, weights))
+    return step_of(state, batch, lr, recipe, engine, lambda s, b: gradients(s, b[0], b[1], recipe, engine, weights))
 
 
 def classifying(batches: Any, recipe: Recipe, engine: Engine) -> Learn:

@@ -60,9 +60,9 @@ def write(run: Run, plan: Plan, evaluation: BoxEvaluation, found: list[Found]) -
     run.write_json("precision_recall.json", curves)
 
 
-def thinned(recall: np.ndarray, precision: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:  # type: ignore[type-arg]
+def thinned(recall: np.ndarray, precision: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
     """A curve of at most some hundred points, its last included."""
-    rows = np.unique(np.linspace(0, len(recall) - 1, min(200, len(recall))).astype(int)) if len(recall) else []
+    rows = np.unique(np.linspace(0, max(0, len(recall) - 1), min(200, len(recall))).astype(int))
     return {
         name: [round(float(v), 5) for v in values[rows]]
         for name, values in (("recall", recall), ("precision", precision), ("scores", scores))

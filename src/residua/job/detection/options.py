@@ -138,4 +138,5 @@ def changes(begun: DetectOptions, now: DetectOptions) -> dict[str, tuple[Any, An
 def flat(options: DetectOptions) -> dict[str, Any]:
     """Options and recipe fields by name, in one."""
     config = to_config(options)
-    return {k: v for k, v in config.items() if k not in ("recipe", "task")} | config["recipe"]
+    own: dict[str, Any] = {k: v for k, v in config.items() if k not in ("recipe", "task")}
+    return own | dict(config["recipe"])

@@ -76,37 +76,37 @@ class Plan:
 
 
 def prepare(options: DetectOptions) -> Plan:
-    """The plan of a training. Raises UsageError or DataError for whatever does not fit."""
+    """The plan of a new training. Raises UsageError or DataError for whatever does not fit."""
     trained = starting(options) if options.weights else None
     if trained is None and (options.recipe.freeze or options.norm == "frozen"):
         what = "--freeze" if options.recipe.freeze else "--norm frozen"
         raise UsageError(
             f"{what} keeps what a net has learned, and random weights have learned nothing: give --weights"
         )
-    dataset = open_boxes(options.data, seed=options.seed, val_fraction=options.recipe.val_fraction, limit=options.limit)
-    told = [Decision("data", f"{dataset.name} ({dataset.kind})", note, "") for note in dataset.notes]
-    if dataset.skipped:
-        why = f"{dataset.skipped[0].path}: {dataset.skipped[0].reason}"
-        told.append(Decision("skipped", f"{len(dataset.skipped)} files or rows", f"they cannot be used: {why}", ""))
-    engine = decide(
-        device=options.device, precision=options.precision, memory_format=options.memory_format, compile="off",
-        threads=options.threads, workers=options.workers, side_px=options.image_size or 224, in_memory=False,
-    )  # fmt: skip
+    dataset, engine = data_of(options), engine_of(options)
     view, why = seen(dataset, options, engine)
-    told.append(Decision("image_size", f"{view.short_px} px", why, "--image-size"))
-    if trained is not None:
-        theirs = trained.view
-        if len(theirs["mean"]) == len(view.mean):
-            view = replace(view, mean=tuple(theirs["mean"]), std=tuple(theirs["std"]))
-            told.append(Decision("normalise", f"mean {view.mean[0]:.3g}, ...", "as the weights were trained", ""))
+    told = [*data_decisions(dataset), Decision("image_size", f"{view.short_px} px", why, "--image-size")]
+    if trained is not None and len(trained.view["mean"]) == len(view.mean):
+        view = replace(view, mean=tuple(trained.view["mean"]), std=tuple(trained.view["std"]))
+        told.append(Decision("normalise", f"mean {view.mean[0]:.3g}, ...", "as the weights were trained", ""))
     row, chosen = row_for(options, dataset, view, trained)
-    words = check_words(w for word in options.augment for w in (USUAL if word == "auto" else (word,)))
     if "auto" in options.augment:
-        told.append(Decision("augment", ",".join(USUAL), "suits photos", "--augment"))
+        chosen += (Decision("augment", ",".join(USUAL), "suits photos", "--augment"),)
+    plan = complete(options, dataset, view, row, engine)
+    if plan.pictures["train"].kept:
+        told.append(Decision("pictures", f"{view.short_px} px", "all scaled pictures are held in memory", ""))
+    decided = tuple(d for d in engine.decisions if d.what != "compile")
+    return replace(
+        plan, decisions=(*told, *chosen, *decided), lineage=trained.lineage if trained else [],
+        start=trained.state if trained else None,
+    )  # fmt: skip
+
+
+def complete(options: DetectOptions, dataset: BoxDataset, view: BoxView, row: DetectorRow, engine: Engine) -> Plan:
+    """The plan of a known detector on known data, with its pictures."""
+    words = check_words(w for word in options.augment for w in (USUAL if word == "auto" else (word,)))
     cache = caches.opened(options.cache_size)
     dataset, pictures = opened(dataset, view, cache)
-    if pictures["train"].kept:
-        told.append(Decision("pictures", f"{view.short_px} px", "all scaled pictures are held in memory", ""))
     done = replace(
         options, arch=row.net.name, norm=row.norm, size="small" if row.pyramid_width < 256 else "large",
         augment=tuple(":".join([w, *(f"{n:g}" for n in numbers)]) for w, numbers in words.items()),
@@ -114,9 +114,29 @@ def prepare(options: DetectOptions) -> Plan:
         memory_format=engine.memory_format,
     )  # fmt: skip
     return Plan(
-        done, dataset, pictures, view, row, options.recipe, engine, BoxAugment(view, words),
-        trained.lineage if trained else [], tuple(told) + chosen + engine.decisions,
-        trained.state if trained else None, cache,
+        done, dataset, pictures, view, row, options.recipe, engine, BoxAugment(view, words), [], (), cache=cache
+    )  # fmt: skip
+
+
+def data_of(options: DetectOptions) -> BoxDataset:
+    """The pictures and boxes, divided."""
+    return open_boxes(options.data, seed=options.seed, val_fraction=options.recipe.val_fraction, limit=options.limit)
+
+
+def data_decisions(dataset: BoxDataset) -> list[Decision]:
+    """What was decided about the data."""
+    told = [Decision("data", f"{dataset.name} ({dataset.kind})", note, "") for note in dataset.notes]
+    if dataset.skipped:
+        why = f"{dataset.skipped[0].path}: {dataset.skipped[0].reason}"
+        told.append(Decision("skipped", f"{len(dataset.skipped)} files or rows", f"they cannot be used: {why}", ""))
+    return told
+
+
+def engine_of(options: DetectOptions) -> Engine:
+    """Where and how to compute; detectors are not compiled, since every picture has other proposals."""
+    return decide(
+        device=options.device, precision=options.precision, memory_format=options.memory_format, compile="off",
+        threads=options.threads, workers=options.workers, side_px=options.image_size or 224, in_memory=False,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from residua.errors import DataError, Interrupted, UsageError
 from residua.job import record
 from residua.job.detection import drawings
 from residua.job.detection.options import DetectOptions, changes, resumed, to_config
-from residua.job.detection.plan import Plan, prepare
+from residua.job.detection.plan import Plan, complete, data_of, engine_of, prepare
 from residua.job.events import Decided, Event, Finished, Started, Tested, Validated
 from residua.job.stopping import Stop, Stopped, signals
 from residua.training import recipe as recipes
@@ -194,6 +194,7 @@ class Session:
             "seen": list(self.seen),
             "row": json.dumps(row_to_json(plan.row)),
             "view": json.dumps(plan.view.to_json()),
+            "lineage": json.dumps(plan.lineage),
             "data": plan.dataset.fingerprint,
         })  # fmt: skip
         self.saved = time.perf_counter()
@@ -321,15 +322,16 @@ def resumed_session(options: DetectOptions, stop: Stop) -> tuple[Session, tuple[
     try:
         changed = changes(resumed(run.folder), options)
         saved, told = run.load_state()
-        plan = prepare(replace(options, weights=None))
-        if plan.dataset.fingerprint != saved["data"] and not options.accept_changes:
+        dataset = data_of(options)
+        if dataset.fingerprint != saved["data"] and not options.accept_changes:
             raise DataError(
                 f"{options.data} is not the data that {options.resume} was begun with; --accept-changes takes it"
             )
-        plan = replace(
-            plan, options=options, row=row_from_json(json.loads(saved["row"])),
-            view=BoxView.from_json(json.loads(saved["view"])),
-        )  # fmt: skip
+        row, view = row_from_json(json.loads(saved["row"])), BoxView.from_json(json.loads(saved["view"]))
+        if len(dataset.classes) != row.classes:
+            raise DataError(f"{options.data} has {len(dataset.classes)} classes, {options.resume} has {row.classes}")
+        plan = complete(options, dataset, view, row, engine_of(options))
+        plan = replace(plan, options=options, lineage=json.loads(saved["lineage"]))
         session = Session(plan, run, stop, begun(plan), plan.batches())
         session.load(saved)
         if session.state.step >= session.steps and (run.folder / "evaluation.json").exists():
