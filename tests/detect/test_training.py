@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from boxes.conftest import xml
+from boxes.shapes import make
 from residua.detect.modelfile import load
 from residua.detect.pair import matched
 from residua.detect.predict import Answer, Unread
@@ -26,26 +26,7 @@ QUICK = replace(RECIPES["quick"], epochs=2, batch_size=4, lr=0.005)
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory):
-    """Squares and discs on grey: 20 pictures, 4 of them the test."""
-    root = tmp_path_factory.mktemp("shapes") / "shapes"
-    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (root / folder).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(20):
-        image = Image.new("RGB", (96, 64), (120, 120, 120))
-        pen, boxes = ImageDraw.Draw(image), []
-        for k in range(2):
-            x, y, side = int(rng.integers(48 * k, 48 * k + 18)), int(rng.integers(0, 34)), int(rng.integers(18, 30))
-            name = ("square", "disc")[int(rng.integers(2))]
-            draw = pen.rectangle if name == "square" else pen.ellipse
-            draw((x, y, x + side, y + side), fill=(230, 60, 40) if name == "square" else (40, 60, 230))
-            boxes.append((name, x, y, x + side, y + side))
-        image.save(root / "JPEGImages" / f"{i:02}.png")
-        (root / "Annotations" / f"{i:02}.xml").write_text(xml((96, 64), boxes))
-    (root / "ImageSets/Main/train.txt").write_text("\n".join(f"{i:02}" for i in range(12)))
-    (root / "ImageSets/Main/val.txt").write_text("\n".join(f"{i:02}" for i in range(12, 16)))
-    (root / "ImageSets/Main/test.txt").write_text("\n".join(f"{i:02}" for i in range(16, 20)))
-    return root
+    return make(tmp_path_factory.mktemp("shapes") / "shapes")
 
 
 def options(shapes, tmp_path, **changes) -> DetectOptions:

@@ -150,8 +150,12 @@ def resumed(run: str | Path, **changes: Any) -> TrainOptions:
     """
     from residua.training.run import read_config
 
+    config = read_config(run)
+    if (task := config.pop("task", "classification")) != "classification":
+        verb = {"detection": "detect", "localization": "localize"}.get(task, task)
+        raise DataError(f"{run} trains no classifier: go on with it by `residua {verb} train --resume {run}`")
     try:
-        stored = replace(from_config(read_config(run)), resume=str(run))
+        stored = replace(from_config(config), resume=str(run))
     except UsageError as e:
         raise DataError(f"{run}/config.toml cannot be used: {e}") from e
     of_recipe = {k: v for k, v in changes.items() if k in FIELDS}

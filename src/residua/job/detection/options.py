@@ -27,13 +27,13 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             name="quick",
             source="one-cycle SGD after Smith & Topin 2017, arXiv:1708.07120; values tried on bccd (docs/log.md)",
-            epochs=40, batch_size=8, lr=0.02, nesterov=True, weight_decay=1e-4, schedule="one-cycle", peak_at=0.2,
+            epochs=30, batch_size=4, lr=0.02, nesterov=True, weight_decay=1e-4, schedule="one-cycle", peak_at=0.2,
             start_factor=0.05, clip_norm=10.0, augment=(),
         ),
         Recipe(
             name="finetune",
             source="one-cycle SGD with slower early stages, after Howard & Gugger 2020, arXiv:2002.04688",
-            epochs=20, batch_size=8, lr=0.02, nesterov=True, weight_decay=1e-4, schedule="one-cycle", peak_at=0.2,
+            epochs=20, batch_size=4, lr=0.01, nesterov=True, weight_decay=1e-4, schedule="one-cycle", peak_at=0.2,
             start_factor=0.05, clip_norm=10.0, lr_decay=0.7, augment=(),
         ),
         Recipe(
