@@ -3,6 +3,7 @@
 import typer
 
 from residua.cli.detect.eval import evaluate
+from residua.cli.detect.explain import explain
 from residua.cli.detect.predict import predict
 from residua.cli.detect.train import train
 from residua.cli.help import Command, Group, show
@@ -20,6 +21,7 @@ def detect(ctx: typer.Context) -> None:
       residua detect train ./cells
       residua detect eval runs/cells-resnet18-fpn-1 ./cells
       residua detect predict runs/cells-resnet18-fpn-1 new/*.jpg
+      residua detect explain runs/cells-resnet18-fpn-1 new/cell.jpg
     """
     if ctx.invoked_subcommand is None:
         show(ctx)
@@ -28,3 +30,4 @@ def detect(ctx: typer.Context) -> None:
 app.command("train", cls=Command)(train)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
+app.command("explain", cls=Command)(explain)

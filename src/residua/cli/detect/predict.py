@@ -59,7 +59,7 @@ def predict(
     from residua.cli.files import model_file
 
     file = model_file(model)
-    folder = _folder(file, out)
+    folder = free("detections", file, out)
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
@@ -72,7 +72,7 @@ def predict(
     from residua.detect.predict import Unread
 
     failures: list[dict[str, str]] = []
-    for one in loaded.stream(_items(paths, failures), batch_size=batch_size):
+    for one in loaded.stream(items(paths, failures), batch_size=batch_size):
         if isinstance(one, Unread):
             failures.append({"path": one.name, "reason": one.reason})
             say(f"residua: cannot read {one.name}: {one.reason}")
@@ -86,7 +86,7 @@ def predict(
         raise DataError(f"{len(failures):,} of {asked} could not be read (named above)")
 
 
-def _items(paths: Sequence[str], failures: list[dict[str, str]]) -> Iterator[tuple[str, Any]]:
+def items(paths: Sequence[str], failures: list[dict[str, str]]) -> Iterator[tuple[str, Any]]:
     """Names and files of all pictures; what is none is noted and named at once."""
     from residua.cli.terminal import say
     from residua.predict import Failure
@@ -100,17 +100,36 @@ def _items(paths: Sequence[str], failures: list[dict[str, str]]) -> Iterator[tup
             yield item.name, item.source
 
 
-def _folder(model: Path, out: str | None) -> Path:
-    """A folder that does not exist yet: `out`, or the first free ``detections/MODEL-N``. Raises DataError."""
+def free(what: str, model: Path, out: str | None) -> Path:
+    """A folder that does not exist yet: `out`, or the first free ``WHAT/MODEL-N``. Raises DataError."""
     from residua.cli.files import fresh
 
     if out is not None:
-        return fresh(out, "detections")
+        return fresh(out, what)
     name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
     n = 1
-    while (path := Path("detections", f"{name}-{n}")).exists():
+    while (path := Path(what, f"{name}-{n}")).exists():
         n += 1
     return path
+
+
+def made(folder: Path) -> None:
+    """Make a folder for results. Raises DataError where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise DataError(f"cannot write {folder}: {e.strerror}: choose another --out") from e
+
+
+def own_name(picture: str, ending: str, taken: set[str]) -> str:
+    """A file name after a picture's, each once; noted in `taken`."""
+    stem = Path(picture).stem or "picture"
+    name, n = f"{stem}{ending}", 1
+    while name in taken:
+        n += 1
+        name = f"{stem}-{n}{ending}"
+    taken.add(name)
+    return name
 
 
 class Work:
@@ -138,7 +157,7 @@ class Work:
         names, sizes, found, drawn = (list(v) for v in zip(*self.answers, strict=True)) if self.answers else ([],) * 4
         classes = self.model.classes
         if self.answers:
-            self._made()
+            made(self.folder)
             detections_csv(self.folder / TABLE, names, found, classes)
             from residua.cli.terminal import as_json
 
@@ -160,12 +179,6 @@ class Work:
             ],
         }  # fmt: skip
 
-    def _made(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise DataError(f"cannot write {self.folder}: {e.strerror}: choose another --out") from e
-
     def _drawn(self, one: "Answer") -> str:
         """The picture with its boxes, under a name of its own."""
         import io
@@ -174,16 +187,11 @@ class Work:
         from residua.detect.draw import drawn
         from residua.files import write
 
-        stem, n = Path(one.name).stem or "picture", 1
-        name = f"{stem}.jpg"
-        while name in self.taken:
-            n += 1
-            name = f"{stem}-{n}.jpg"
-        self.taken.add(name)
+        name = own_name(one.name, ".jpg", self.taken)
         image = drawn(as_image(decode(one.source, "RGB")), one.found, self.model.classes, threshold=self.threshold)
         content = io.BytesIO()
         image.save(content, "JPEG", quality=92)
-        self._made()
+        made(self.folder)
         write(self.folder / name, content.getvalue())
         return name
 
