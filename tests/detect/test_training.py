@@ -171,6 +171,53 @@ def test_a_classifier_of_ours_is_a_backbone_with_frozen_norms(shapes, tmp_path):
     assert not torch.equal(made.backbone.body.stages[1][0].branch.conv1.weight, net.stages[1][0].branch.conv1.weight)
 
 
+def test_a_detector_goes_on_from_a_detector_and_knows_its_classes_by_name(shapes, run, tmp_path):
+    still = replace(QUICK, epochs=1, lr=1e-12, weight_decay=0.0)
+    same = options(shapes, tmp_path, arch="auto", weights=str(run[0]), recipe=still)
+    decided = [d for e in train(same) if isinstance(e, happened.Decided) for d in e.decisions]
+    assert any("2 of 2 classes are known to it" in d.why for d in decided)
+    ours, theirs = weights(tmp_path / "run"), weights(run[0])
+    learned = {k for k in ours if not k.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert all(torch.allclose(ours[k], theirs[k], atol=1e-6) for k in learned)
+    with pytest.raises(UsageError, match="brings its own"):
+        list(train(replace(same, form="c4", out=None)))
+
+
+def test_classes_that_are_new_to_a_detector_are_rows_of_their_own(run):
+    from residua.job.detection.start import TrainedDetector
+
+    net, header = load(run[0])
+    known = TrainedDetector(header.row, net.state_dict(), header.view, header.classes, [])
+    assert header.classes == ("disc", "square")
+    made = known.for_classes(replace(header.row, classes=3), ("ant", "square", "disc"))
+    scores, edges = (f"roi_heads.box_predictor.{p}.weight" for p in ("cls_score", "bbox_pred"))
+    old = net.state_dict()
+    assert torch.equal(made[scores][[0, 3, 2]], old[scores]) and not torch.equal(made[scores][1], old[scores][1])
+    assert torch.equal(made[edges][8:12], old[edges][8:12]) and torch.equal(made[edges][12:16], old[edges][4:8])
+
+
+def test_torchvisions_checkpoint_is_a_detector_to_start_from(tmp_path):
+    from torchvision.models import resnet18
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+    from torchvision.ops import FrozenBatchNorm2d
+
+    from residua.job.detection.start import TrainedDetector, starting
+
+    reference = FasterRCNN(_resnet_fpn_extractor(resnet18(norm_layer=FrozenBatchNorm2d), 5), 4)
+    torch.save(reference.state_dict(), tmp_path / "theirs.pth")
+    found = starting(DetectOptions(data="x", arch="resnet18", weights=str(tmp_path / "theirs.pth")))
+    assert isinstance(found, TrainedDetector) and found.row.classes == 3 and found.row.norm == "frozen"
+    key = "roi_heads.box_head.fc6.weight"
+    assert torch.equal(found.state[key], reference.state_dict()[key])
+    with pytest.raises(UsageError, match="name its net by --arch"):
+        starting(DetectOptions(data="x", weights=str(tmp_path / "theirs.pth")))
+    with pytest.raises(DataError, match=r"is no Faster R-CNN|no weights of a detector"):
+        starting(DetectOptions(data="x", arch="resnet50", weights=str(tmp_path / "theirs.pth")))
+    with pytest.raises(UsageError, match="those known here are fasterrcnn_resnet50_fpn"):
+        starting(DetectOptions(data="x", weights="torchvision/fasterrcnn_resnet50_fpn_v2"))
+
+
 def test_a_training_on_frozen_weights_resumes_bit_for_bit(shapes, tmp_path):
     from residua.nn import modelfile
     from residua.nn.zoo import build, find

@@ -65,7 +65,6 @@ def fetch(name: str, arch: str = "auto") -> Fetched:
 
 
 def _torchvision(net: str, weights: str) -> Fetched:
-    import torch
     from torchvision.models import get_model_weights
 
     row = find(net)
@@ -79,7 +78,13 @@ def _torchvision(net: str, weights: str) -> Fetched:
     except KeyError:
         have = ", ".join(known.__members__)
         raise UsageError(f"torchvision has no weights {weights} of {net}: take {have}") from None
-    url = str(entry.url)
+    return Fetched(downloaded(str(entry.url), net), row, f"torchvision/{net}:{entry.name}")
+
+
+def downloaded(url: str, net: str) -> Path:
+    """The file of weights that torchvision publishes, downloaded once. Raises DataError where there is no network."""
+    import torch
+
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +93,7 @@ def _torchvision(net: str, weights: str) -> Fetched:
             torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None)
         except (OSError, RuntimeError) as e:  # no network; a file that is not what was published
             raise DataError(_offline(f"torchvision/{net}", e, url, net)) from e
-    return Fetched(path, row, f"torchvision/{net}:{entry.name}")
+    return path
 
 
 def _hub(name: str, arch: str) -> Fetched:

@@ -140,6 +140,15 @@ def checksum(words: Mapping[str, Any], index: Mapping[str, Any], data: memoryvie
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
+def task_of(path: str | Path) -> str | None:
+    """What the model in a file is for; None for anything but a Residua model file."""
+    try:
+        with open(path, "rb") as file:
+            return str(_read(file, path)[0].get("task", CLASSIFICATION))
+    except (OSError, DataError):
+        return None
+
+
 def read_header(path: str | Path) -> Header:
     """The header of a model file, without its weights.
 

@@ -22,8 +22,8 @@ from residua.detect.row import DetectorRow, detector_row
 from residua.engine import Decision, Engine, decide
 from residua.errors import UsageError
 from residua.job.detection.options import DetectOptions
-from residua.job.options import TrainOptions
-from residua.job.weights import Trained, read_weights
+from residua.job.detection.start import TrainedDetector, starting
+from residua.job.weights import Trained
 from residua.nn import names
 from residua.nn.arch import Arch
 from residua.nn.resnet import Net
@@ -55,11 +55,16 @@ class Plan:
     lineage: list[Any]
     decisions: tuple[Decision, ...]
     start: Mapping[str, Tensor] | None = None  # weights of the net to start from, under our names
+    whole: TrainedDetector | None = None  # a whole detector to start from
     cache: Decoding = field(default_factory=Decoding)
 
     def net(self) -> Detector:
         """The detector before the first step, on the CPU: a function of the seed, or on weights to start from."""
         torch.manual_seed(key(self.options.seed, "init"))
+        if self.whole is not None:
+            made = build(self.row)
+            made.load_state_dict(self.whole.for_classes(self.row, self.dataset.classes))
+            return made
         net = build_net(self.row.net)
         assert isinstance(net, Net)
         if self.start is not None:
@@ -84,10 +89,16 @@ def prepare(options: DetectOptions) -> Plan:
             f"{what} keeps what a net has learned, and random weights have learned nothing: give --weights"
         )
     dataset, engine = data_of(options), engine_of(options)
-    view, why = seen(dataset, options, engine)
+    whole = trained if isinstance(trained, TrainedDetector) else None
+    view, why = seen(dataset, options, engine, whole)
     told = [*data_decisions(dataset), Decision("image_size", f"{view.short_px} px", why, "--image-size")]
-    if trained is not None and len(trained.view["mean"]) == len(view.mean):
-        view = replace(view, mean=tuple(trained.view["mean"]), std=tuple(trained.view["std"]))
+    theirs: Mapping[str, Any] | None = None
+    if isinstance(trained, TrainedDetector):
+        theirs = trained.view.to_json()
+    elif trained is not None:
+        theirs = trained.view
+    if theirs is not None and len(theirs["mean"]) == len(view.mean):
+        view = replace(view, mean=tuple(theirs["mean"]), std=tuple(theirs["std"]))
         told.append(Decision("normalise", f"mean {view.mean[0]:.3g}, ...", "as the weights were trained", ""))
     row, chosen = row_for(options, dataset, view, trained)
     if "auto" in options.augment:
@@ -98,7 +109,7 @@ def prepare(options: DetectOptions) -> Plan:
     decided = tuple(d for d in engine.decisions if d.what != "compile")
     return replace(
         plan, decisions=(*told, *chosen, *decided), lineage=trained.lineage if trained else [],
-        start=trained.state if trained else None,
+        start=trained.state if isinstance(trained, Trained) else None, whole=whole,
     )  # fmt: skip
 
 
@@ -140,16 +151,16 @@ def engine_of(options: DetectOptions) -> Engine:
     )  # fmt: skip
 
 
-def starting(options: DetectOptions) -> Trained:
-    """The weights of a classifier to stand on. Raises UsageError or DataError."""
-    return read_weights(TrainOptions(arch=options.arch, weights=options.weights))
-
-
-def seen(dataset: BoxDataset, options: DetectOptions, engine: Engine) -> tuple[BoxView, str]:
+def seen(
+    dataset: BoxDataset, options: DetectOptions, engine: Engine, whole: TrainedDetector | None
+) -> tuple[BoxView, str]:  # fmt: skip
     """The view, and why."""
     view = view_for(dataset, short_px=options.image_size)
     if options.image_size is not None:
         return view, "asked for"
+    if whole is not None:
+        theirs = whole.view
+        return view_for(dataset, short_px=theirs.short_px, long_px=theirs.long_px), "what the weights were trained on"
     if engine.kind != "cpu" or view.short_px <= CPU_PX:
         return view, "the median short side of the pictures, at most 800"
     short = view.short_px
@@ -159,10 +170,12 @@ def seen(dataset: BoxDataset, options: DetectOptions, engine: Engine) -> tuple[B
 
 
 def row_for(
-    options: DetectOptions, dataset: BoxDataset, view: BoxView, trained: Trained | None
+    options: DetectOptions, dataset: BoxDataset, view: BoxView, trained: Trained | TrainedDetector | None
 ) -> tuple[DetectorRow, tuple[Decision, ...]]:
     """The detector to train, and what was decided about it. Raises UsageError."""
     told = []
+    if isinstance(trained, TrainedDetector):
+        return row_of(options, dataset, view, trained)
     if trained is not None:
         net = trained.row
         told.append(Decision("arch", net.name, f"the net of {options.weights}", "--arch"))
@@ -193,6 +206,26 @@ def row_for(
         row, why = with_anchors(row, dataset, view)
         told.append(Decision("anchors", shown(row), why, "--anchors"))
     return row, tuple(told)
+
+
+def row_of(
+    options: DetectOptions, dataset: BoxDataset, view: BoxView, trained: TrainedDetector
+) -> tuple[DetectorRow, tuple[Decision, ...]]:
+    """The row of a detector that was trained before, for these classes. Raises UsageError for what it cannot be."""
+    row = trained.row
+    asked = {"form": (options.form, "fpn", row.form), "norm": (options.norm, "auto", row.norm),
+             "anchors": (options.anchors, "auto", ""), "size": (options.size, "auto", ""),
+             "arch": (options.arch, "auto", row.net.name)}  # fmt: skip
+    for name, (value, usual, own) in asked.items():
+        if value not in (usual, own):
+            raise UsageError(f"--{name} {value}: {options.weights} is a whole detector, and brings its own")
+    if row.net.channels != view.channels:
+        raise UsageError(f"{options.weights} sees {row.net.channels} channels, the pictures have {view.channels}")
+    known = [c for c in dataset.classes if c in trained.classes]
+    why = f"the detector of {options.weights}: {len(known)} of {len(dataset.classes)} classes are known to it"
+    return replace(row, classes=len(dataset.classes)), (
+        Decision("arch", f"{row.net.name} {row.form}", why, "--weights"),
+    )
 
 
 def with_anchors(row: DetectorRow, dataset: BoxDataset, view: BoxView) -> tuple[DetectorRow, str]:
