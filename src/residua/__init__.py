@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from residua.api import explanations as explanations
     from residua.api import load as load
     from residua.api import train as train
+    from residua.api import train_detector as train_detector
     from residua.errors import DataError as DataError
     from residua.errors import Interrupted as Interrupted
     from residua.errors import NumericError as NumericError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": "residua.nn.zoo",
     "train": "residua.api",
+    "train_detector": "residua.api",
     "check": "residua.api",
     "load": "residua.api",
     "explanations": "residua.api",
@@ -39,6 +41,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022
     "build",
     "train",
+    "train_detector",
     "check",
     "load",
     "explanations",

@@ -10,17 +10,20 @@ from residua.words import unknown
 
 if TYPE_CHECKING:
     from residua.data.check import Check
-    from residua.evaluate import Evaluation
+    from residua.detect.predict import DetectorModel
     from residua.explain import Explanation, Unread
     from residua.predict import Model
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training: its run folder, the evaluation of its test split, and how long it took."""
+    """A finished training: its run folder, the evaluation of its test split, and how long it took.
+
+    `test` is an `Evaluation` of a classifier, or a `BoxEvaluation` of a detector.
+    """
 
     run: Path
-    test: "Evaluation"
+    test: Any
     seconds: float
 
     @property
@@ -83,12 +86,58 @@ def check(data: str | Path, *, root: str | None = None, workers: int = 0) -> "Ch
     return proposed(examine(material(str(data), root=root), workers=workers))
 
 
-def load(path: str | Path) -> "Model":
-    """The model of a file, or of a run folder, ready to predict. Raises DataError for anything else."""
-    from residua.predict import load as load_model
+def train_detector(
+    data: str | Path, *, recipe: str | None = None, sets: Sequence[str] = (), **options: Any
+) -> TrainResult:  # fmt: skip
+    """Train Faster R-CNN on pictures with boxes and write everything about it into a run folder.
+
+    `options` are the flags of `residua detect train`, with underscores (``form="c4"``, ``epochs=10``). The result's
+    `test` has `coco`, `voc12`, `classes` and `errors`. Raises UsageError for a word that does not exist.
+    """
+    from residua.detect.recipes import RECIPES
+    from residua.training.recipe import FIELDS
+    from residua.training.recipe import recipe as find
+
+    of_recipe = {k: v for k, v in options.items() if k in FIELDS and k != "augment"}
+    of_run = {k: v for k, v in options.items() if k not in of_recipe}
+    usual = "finetune" if options.get("weights") else "quick"
+    found = find(recipe or usual, sets, known=RECIPES, **of_recipe)
+    from residua.job import Finished, Tested
+    from residua.job.detection import DetectOptions
+    from residua.job.detection import train as events
+    from residua.report import draw
+
+    known = [f.name for f in fields(DetectOptions)]
+    for word in of_run:
+        if word not in known:
+            raise unknown("option", word, [*known, *FIELDS])
+    finished, test = None, None
+    for event in events(DetectOptions(data=str(data), recipe=found, **of_run)):
+        test = event.evaluation if isinstance(event, Tested) else test
+        if isinstance(event, Finished):
+            finished = event
+            draw(finished.run)
+    if finished is None or test is None:
+        raise DataError("the data have no test split, so there is no result; the run folder holds the model")
+    return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
+
+
+def load(path: str | Path) -> "Model | DetectorModel":
+    """The model of a file, or of a run folder, ready to predict: a classifier, or a detector.
+
+    Raises DataError for anything else.
+    """
+    from residua.nn.modelfile import task_of
 
     path = Path(path)
-    return load_model(path / "model.safetensors" if path.is_dir() else path)
+    path = path / "model.safetensors" if path.is_dir() else path
+    if task_of(path) == "detection":
+        from residua.detect.predict import load as load_detector
+
+        return load_detector(path)
+    from residua.predict import load as load_model
+
+    return load_model(path)
 
 
 def explanations(

@@ -10,6 +10,11 @@ import pytest
 QUICK = [
     ("--help", 0), ("--version", 0), ("", 0),
     *((f"{verb} --help", 0) for verb in ("train", "eval", "predict", "report", "archs", "describe", "convert")),
+    *((f"detect {verb} --help", 0) for verb in ("train", "eval", "predict", "explain")), ("detect --help", 0),
+    ("detect train", 2), ("detect train nowhere", 3), ("detect train . --recipe quik", 2),
+    ("detect train . --form x", 2), ("detect train . --augment flop", 2), ("detect train . --set lrr=1", 2),
+    ("detect train --resume nowhere", 3),
+    ("detect eval nowhere .", 3), ("detect predict nowhere a.png", 3), ("check nowhere", 2),
     ("trian", 2), ("train --epoch 3", 2), ("train --arch nonsense", 2), ("train digitz", 2), ("train ./nowhere", 3),
     ("train --recipe quik", 2), ("train --set lrr=1", 2), ("train --lr -1", 2), ("train --lr abc", 2),
     ("train --stem 4x4", 2), ("train --device gpu", 2), ("train --depths a", 2), ("train --resume nowhere", 3),

@@ -126,6 +126,20 @@ def test_a_detector_is_no_classifier_and_the_reverse(run, tmp_path):
         load(tmp_path / "c.safetensors")
 
 
+def test_the_words_of_python_are_those_of_the_command(shapes, run, tmp_path):
+    import residua
+
+    words = {"arch": "cifar_resnet20", "epochs": 1, "batch_size": 4, "threads": 1, "form": "c4"}
+    result = residua.train_detector(shapes, out=str(tmp_path / "run"), **words)
+    assert result.model.is_file() and (result.run / "report.html").is_file() and result.test.n == 4
+    model = residua.load(run[0])
+    path = shapes / "JPEGImages" / "00.png"
+    (one,), two = model.predict(path), model.predict([path, path.read_bytes()])
+    assert isinstance(one, Answer) and [a.name for a in two] == [str(path), "picture 1"]
+    with pytest.raises(UsageError, match="did you mean"):
+        residua.train_detector(shapes, frm="c4")
+
+
 def test_a_damaged_file_is_one_line(run, tmp_path):
     whole = (run[0] / "model.safetensors").read_bytes()
     for content in (whole[:-50], whole[:2000] + b"x" + whole[2001:], b""):

@@ -55,10 +55,12 @@ def check(
       residua check cifar10
       residua check ./cells --boxes
     """
-    from residua.boxes.sources import recognised
     from residua.cli.live import bar, waiting
+    from residua.data.names import check_spec
 
-    if boxes or recognised(data):
+    if not (data.lower().endswith(".json") and Path(data).expanduser().is_file()):
+        check_spec(data)
+    if has_boxes(data, boxes):
         from residua.cli.check_boxes import check_boxes
 
         check_boxes(data, out, json)
@@ -88,6 +90,15 @@ def check(
         raise DataError(
             f"{what.name} must be mended: {first[:1].lower()}{first[1:]}{more}; see {folder / FILES['page']}"
         )
+
+
+def has_boxes(data: str, asked: bool) -> bool:
+    """Whether it is boxes that are to be checked: where that is said, and where the files hold boxes."""
+    if asked or not Path(data).expanduser().exists():
+        return asked
+    from residua.boxes.sources import recognised
+
+    return recognised(data)
 
 
 def processes(asked: int | None, pictures: int) -> int:

@@ -26,7 +26,7 @@ def options(
     file = _from_file(config) if config else {}
     words = {k: v for k, v in file.items() if k != "recipe"} | dict(given)
     run = words.pop("resume", None)
-    source = recipe or _recipe_of(config, file) or (str(_run_config(run)) if run else usual(words))
+    source = recipe or _recipe_of(config, file) or (str(run_config(run)) if run else usual(words))
     words |= in_numbers(words, sets)
     if isinstance(words.get("freeze"), str):
         words["freeze"] = tuple(w.strip() for w in words["freeze"].split(",") if w.strip())
@@ -68,7 +68,7 @@ def _recipe_of(config: str | None, file: Mapping[str, Any]) -> str | None:
     raise UsageError(f"{config}: recipe must be a name or a table, got {recipe!r}")
 
 
-def _run_config(run: str) -> Path:
+def run_config(run: str) -> Path:
     """The config.toml of a run folder. Raises DataError."""
     path = Path(run) / "config.toml"
     if not path.is_file():

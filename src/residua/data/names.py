@@ -82,7 +82,7 @@ def entries(folder: str) -> list[str]:
 
 def looks_like_path(spec: str) -> bool:
     """Whether the user meant a file or folder rather than a known name."""
-    return os.path.basename(spec) != spec or spec.startswith((".", "~")) or spec.lower().endswith(TABLES)
+    return os.path.basename(spec) != spec or spec.startswith((".", "~")) or spec.lower().endswith((*TABLES, ".json"))
 
 
 def neighbour(path: str) -> str:

@@ -59,6 +59,13 @@ class DetectorModel:
         """The score with the best F1 on the test pictures; 0.5 where there were none."""
         return float(self.header.metrics.get("test", {}).get("threshold", 0.5))
 
+    def predict(self, inputs: Any, *, batch_size: int = 8) -> list[Answer | Unread]:
+        """An answer for each picture, in order: a path, the bytes of a file or a PIL image, or several of them."""
+        one = isinstance(inputs, str | Path | bytes) or hasattr(inputs, "getexif")
+        every = [inputs] if one else list(inputs)
+        named = ((str(x) if isinstance(x, str | Path) else f"picture {i}", x) for i, x in enumerate(every))
+        return list(self.stream(named, batch_size=batch_size))
+
     def stream(self, inputs: Iterable[tuple[str, Any]], *, batch_size: int = 8) -> Iterator[Answer | Unread]:
         """An answer for each (name, picture), in order; pictures of one canvas that follow each other go together.
 

@@ -64,20 +64,25 @@ def fetch(name: str, arch: str = "auto") -> Fetched:
     return _hub(name, arch)
 
 
-def _torchvision(net: str, weights: str) -> Fetched:
+def entry_of(net: str, weights: str) -> Any:
+    """torchvision's entry of some weights of one of its nets: `url` and `meta`. Raises UsageError for unknown ones."""
     from torchvision.models import get_model_weights
 
-    row = find(net)
+    known = get_model_weights(net)
     try:
-        known = get_model_weights(net)
-    except ValueError:
-        have = ", ".join(n for n in ROWS if not n.startswith(("preact", "plain")) and "200" not in n)
-        raise UsageError(f"torchvision publishes no weights of {net}; it has those of {have}") from None
-    try:
-        entry = known[weights]
+        return known[weights]
     except KeyError:
         have = ", ".join(known.__members__)
         raise UsageError(f"torchvision has no weights {weights} of {net}: take {have}") from None
+
+
+def _torchvision(net: str, weights: str) -> Fetched:
+    row = find(net)
+    try:
+        entry = entry_of(net, weights)
+    except ValueError:
+        have = ", ".join(n for n in ROWS if not n.startswith(("preact", "plain")) and "200" not in n)
+        raise UsageError(f"torchvision publishes no weights of {net}; it has those of {have}") from None
     return Fetched(downloaded(str(entry.url), net), row, f"torchvision/{net}:{entry.name}")
 
 

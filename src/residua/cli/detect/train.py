@@ -194,36 +194,49 @@ def train(
 def chosen(
     given: dict[str, Any], recipe: str | None, sets: list[str], words: dict[str, Any]
 ) -> "DetectOptions":  # fmt: skip
-    """The options that flags give, over those of the run that is resumed. Raises UsageError or DataError."""
+    """The options that flags give, over those of the run that is resumed. Raises UsageError or DataError.
+
+    What can be checked without torch is checked first.
+    """
     from dataclasses import replace
+    from pathlib import Path
 
     from residua.amounts import in_numbers
-    from residua.errors import UsageError
-    from residua.job.detection.options import RECIPES, DetectOptions, resumed
+    from residua.boxes.words import check_words
+    from residua.detect.recipes import RECIPES
+    from residua.errors import DataError, UsageError
+    from residua.training.recipe import from_json, set_words
     from residua.training.recipe import recipe as find
 
     run = given.pop("resume", None)
     if run is None and "data" not in given:
         raise UsageError("missing argument 'DATA': `residua detect train --help` shows how")
+    if run is None and not Path(given["data"]).expanduser().exists():
+        raise DataError(f"{given['data']}: no such folder or file")
     given |= in_numbers(given, [])
     if "augment" in given:
         given["augment"] = tuple(w.strip() for w in given["augment"].split(",") if w.strip())
-    base = resumed(run) if run else None
-    if base is not None and recipe is None:
-        made = find_in(base.recipe, sets, words)
-    else:
+        check_words(w for w in given["augment"] if w != "auto")
+    if "out" in given:
+        from residua.cli.files import fresh
+
+        if Path(given["out"]).exists() and any(Path(given["out"]).iterdir() if Path(given["out"]).is_dir() else [1]):
+            fresh(given["out"], "run")
+    if run is None or recipe is not None:
         made = find(recipe or ("finetune" if given.get("weights") else "quick"), sets, known=RECIPES, **words)
-    if base is None:
+    else:
+        from residua.cli.settings import run_config
+
+        run_config(run)
+    from residua.job.detection.options import DetectOptions, resumed
+
+    if run is None:
         return DetectOptions(recipe=made, **given)
-    return replace(base, recipe=made, **given)
-
-
-def find_in(base: Any, sets: list[str], words: dict[str, Any]) -> Any:
-    """A recipe changed by words and fields."""
-    from residua.training.recipe import from_json, set_words
-
+    base = resumed(run)
     changes = set_words(sets) | words
-    return from_json(changes, base) if changes else base
+    if recipe is None:
+        made = from_json(changes, base.recipe) if changes else base.recipe
+    return replace(base, recipe=made, **given)
 
 
 # -- the training ---------------------------------------------------------------------------------------------------

@@ -81,18 +81,10 @@ def starting(options: DetectOptions) -> Trained | TrainedDetector:
 
 def published(name: str) -> TrainedDetector:
     """torchvision's weights of a detector, downloaded once. Raises UsageError for one that is not known here."""
-    from torchvision.models import get_model_weights
-
     net, _, weights = name.partition(":")
     if net not in PUBLISHED:
         raise UsageError(f"torchvision/{net}: of torchvision's detectors, those known here are {', '.join(PUBLISHED)}")
-    known = get_model_weights(net)
-    try:
-        entry = known[weights or "DEFAULT"]
-    except KeyError:
-        raise UsageError(
-            f"torchvision has no weights {weights} of {net}: take {', '.join(known.__members__)}"
-        ) from None
+    entry = hub.entry_of(net, weights or "DEFAULT")
     made = theirs(hub.downloaded(str(entry.url), net), PUBLISHED[net], f"torchvision/{net}:{entry.name}")
     names = tuple(str(c) for c in entry.meta["categories"][1:])
     return replace(made, classes=tuple(f"{c} {i}" if c == "N/A" else c for i, c in enumerate(names)))
