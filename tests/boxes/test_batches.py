@@ -28,7 +28,7 @@ def target(*boxes) -> Target:
 def test_pictures_are_scaled_to_the_short_side_or_the_long_one(size, seen):
     assert VIEW.scaled(*size) == seen
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    assert tuple(VIEW.fitted(image).shape[1:]) == seen
+    assert tuple(VIEW.fitted(image, size).shape[1:]) == seen
 
 
 def test_a_view_comes_back_from_its_words_and_refuses_others():
@@ -146,3 +146,10 @@ def test_the_view_that_suits_keeps_the_pictures_own_side(tmp_path):
     data = open_boxes(str(voc(tmp_path / "data")))
     assert (view_for(data).short_px, view_for(data).long_px) == (48, 80)
     assert view_for(data, short_px=32).short_px == 32
+
+
+@pytest.mark.parametrize("size", [(481, 641), (333, 1001), (1301, 977), (200, 4001)])
+def test_a_picture_in_a_file_has_the_sides_that_its_boxes_reckon_with(tmp_path, size):
+    photo(tmp_path / "x.jpg", size[::-1])
+    for view in (VIEW, BoxView(240, 400, "RGB", (0.5,) * 3, (0.25,) * 3)):
+        assert tuple(view.file(str(tmp_path / "x.jpg"), size, Decoding()).shape[1:]) == view.scaled(*size)

@@ -14,7 +14,7 @@ from residua.boxes.dataset import BoxDataset, BoxSplit, Target
 from residua.boxes.view import BoxView, canvas, laid
 from residua.data.batches import made_ahead
 from residua.data.cache import Decoding
-from residua.data.dataset import Indices
+from residua.data.dataset import Indices, Skipped
 from residua.data.decode import BadPicture
 from residua.data.order import order
 from residua.errors import DataError, UsageError
@@ -34,7 +34,13 @@ class Pictures:
 
     def __getitem__(self, i: int) -> Tensor:
         """Picture i: uint8 (C, h, w). Raises BadPicture."""
-        return self.kept[i] if self.kept else self.view.file(self.split.images.paths[i], self.cache)
+        return self.kept[i] if self.kept else shown(self.split, i, self.view, self.cache)
+
+
+def shown(split: BoxSplit, i: int, view: BoxView, cache: Decoding) -> Tensor:
+    """Picture i of a split, scaled: uint8 (C, h, w). Raises BadPicture."""
+    height, width = split.sizes[i].tolist()
+    return view.file(split.images.paths[i], (height, width), cache)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +70,7 @@ class BoxBatches:
         """Of a split's pictures; `quick` says that they lie in memory."""
         if batch_size < 2:
             raise UsageError(f"batches need at least two pictures (batch norm compares them), got {batch_size}")
-        self.pictures_, self.split, self.view = pictures, pictures.split, pictures.view
+        self.source, self.split, self.view = pictures, pictures.split, pictures.view
         self.seed, self.augment, self.quick = seed, augment, quick
         self.batch_size = min(batch_size, len(self.split))
         self.steps_per_epoch = len(self.split) // max(1, self.batch_size)
@@ -80,7 +86,7 @@ class BoxBatches:
     def pixels(self, step: int) -> Tensor:
         """The pictures of batch `step`: uint8 (N, C, H, W)."""
         epoch, samples = self.samples(step)
-        made = [self.augment.picture(self.pictures_[i], self.seed, epoch, i) for i in samples.tolist()]
+        made = [self.augment.picture(self.source[i], self.seed, epoch, i) for i in samples.tolist()]
         return laid(made, self.view.colours.mean_colour)
 
     def finished(self, step: int, pixels: Tensor) -> BoxBatch:
@@ -99,7 +105,7 @@ class BoxBatches:
 
     def stream(self, start: int, stop: int, workers: int = 0) -> Iterator[BoxBatch]:
         """Batches `start` to `stop` (not included), made ahead: the same for any number of `workers`."""
-        cache = self.pictures_.cache
+        cache = self.source.cache
         return made_ahead(self, range(start, stop), quick=self.quick, cache=cache, workers=workers)
 
 
@@ -154,7 +160,7 @@ def opened(
     splits, found, skipped = {}, {}, list(dataset.skipped)
     for name, split in dataset.splits.items():
         pictures, bad = read(split, view, cache)
-        skipped += [replace_path(e, split.names[i]) for i, e in bad]
+        skipped += [Skipped(split.names[i], e.reason) for i, e in bad]
         good = np.setdiff1d(np.arange(len(split)), [i for i, _ in bad])
         if not len(good):
             raise DataError(f"{dataset.name}: no picture of {name} can be decoded; {bad[0][1]}")
@@ -168,7 +174,7 @@ def read(split: BoxSplit, view: BoxView, cache: Decoding) -> tuple[dict[int, Ten
 
     def one(i: int) -> Tensor | BadPicture:
         try:
-            return view.file(split.images.paths[i], cache).contiguous()
+            return shown(split, i, view, cache).contiguous()
         except BadPicture as e:
             return e
 
@@ -176,10 +182,3 @@ def read(split: BoxSplit, view: BoxView, cache: Decoding) -> tuple[dict[int, Ten
         made: Sequence[Any] = list(pool.map(one, range(len(split))))
     bad = [(i, e) for i, e in enumerate(made) if isinstance(e, BadPicture)]
     return {i: m for i, m in enumerate(made) if not isinstance(m, BadPicture)}, bad
-
-
-def replace_path(bad: BadPicture, name: str) -> Any:
-    """What is skipped, by its name within the data."""
-    from residua.data.dataset import Skipped
-
-    return Skipped(name, bad.reason)

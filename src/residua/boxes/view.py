@@ -70,18 +70,24 @@ class BoxView:
         """What is done to a file first, and can be kept: scaled down to the short side, never up."""
         return Preparation(self.colours, self.short_px)
 
-    def picture(self, source: Source) -> Tensor:
-        """The scaled picture, uint8 (C, h, w), of a file, its bytes or a PIL image. Raises BadPicture."""
-        return self.fitted(self.preparation(source, self.mode))
+    def picture(self, source: Source, size: tuple[int, int]) -> Tensor:
+        """The scaled picture, uint8 (C, h, w), of a file, its bytes or a PIL image of this height and width.
 
-    def file(self, path: str, cache: Decoding) -> Tensor:
+        Raises BadPicture.
+        """
+        return self.fitted(self.preparation(source, self.mode), size)
+
+    def file(self, path: str, size: tuple[int, int], cache: Decoding) -> Tensor:
         """As `picture`, of a file whose decoded picture may be kept. Raises BadPicture."""
-        return self.fitted(cache.picture(path, self.mode, self.preparation))
+        return self.fitted(cache.picture(path, self.mode, self.preparation), size)
 
-    def fitted(self, image: Tensor) -> Tensor:
-        """A picture, uint8 (1 or 3, H, W), scaled: (C, h, w)."""
+    def fitted(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+        """A picture, uint8 (1 or 3, H, W), as the whole of this height and width is scaled: (C, h, w).
+
+        The sides are those of `scaled`, also where what is kept of the picture was rounded otherwise.
+        """
         image = self.colours.coloured(image)
-        sides = self.scaled(image.shape[1], image.shape[2])
+        sides = self.scaled(*size)
         return image if tuple(image.shape[1:]) == sides else resized(self.colours, image, list(sides))
 
     def normalise(self, pixels: Tensor) -> Tensor:

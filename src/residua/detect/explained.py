@@ -68,7 +68,7 @@ class Explained:
 def explain(model: DetectorModel, name: str, source: Source) -> Explained:
     """Look at a picture as the detector does, and keep what it looked at. Raises BadPicture."""
     size, view = size_of(source), model.header.view
-    picture = view.picture(source)
+    picture = view.picture(source, size)
     sides = (picture.shape[1], picture.shape[2])
     images = model.engine.move(view.normalise(laid([picture], view.colours.mean_colour)))
     net, back = model.net, scales(size, sides)

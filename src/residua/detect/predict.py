@@ -75,7 +75,7 @@ class DetectorModel:
         for name, source in inputs:
             try:
                 size = size_of(source)
-                picture = self.header.view.picture(source)
+                picture = self.header.view.picture(source, size)
             except BadPicture as e:
                 yield from self._answers(waiting)
                 waiting = []
