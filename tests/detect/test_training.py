@@ -140,6 +140,14 @@ def test_the_words_of_python_are_those_of_the_command(shapes, run, tmp_path):
         residua.train_detector(shapes, frm="c4")
 
 
+def test_a_training_that_gets_no_better_ends_early_and_says_so(shapes, tmp_path):
+    still = replace(QUICK, epochs=6, lr=1e-9, early_stop_epochs=1, ema=None)
+    events = list(train(options(shapes, tmp_path, norm="group", recipe=still)))
+    decided = [d.what for e in events if isinstance(e, happened.Decided) for d in e.decisions]
+    epochs = sum(isinstance(e, happened.Validated) for e in events)
+    assert isinstance(events[-1], happened.Finished) and (("stopped early" in decided) == (epochs < 6))
+
+
 def test_a_damaged_file_is_one_line(run, tmp_path):
     whole = (run[0] / "model.safetensors").read_bytes()
     for content in (whole[:-50], whole[:2000] + b"x" + whole[2001:], b""):
@@ -270,7 +278,7 @@ def test_what_does_not_fit_is_one_line(shapes, tmp_path, change, error, words):
     ("change", "words"),
     [
         ({"form": "yolo"}, "form"), ({"augment": ("cutmix",)}, "augmentation"), ({"image_size": 9}, "--image-size"),
-        ({"anchors": "many"}, "anchors"), ({"recipe": replace(QUICK, balance="loss")}, "for classification"),
+        ({"anchors": "many"}, "anchors"), ({"recipe": replace(QUICK, balance="loss")}, "balance=loss is for classif"),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense_are_one_line(change, words):

@@ -7,7 +7,7 @@ from residua.report.compare import check_out, compare, compare_page
 from residua.report.confusion import confusion
 from residua.report.curves import curves
 from residua.report.data_page import data_page
-from residua.report.detection import detection_page, is_detection
+from residua.report.detection import detection_page
 from residua.report.files import read
 from residua.report.finder import finder
 from residua.report.folds import folds_page
@@ -42,7 +42,7 @@ def draw(run: Path) -> Path:
     """
     if (run / "folds.json").is_file():
         return folds_page(run)
-    if is_detection(read(run)):
+    if read(run).detects:
         return detection_page(run)
     curves(run, run / "curves.png")
     confusion(run, run / "confusion.png")

@@ -100,6 +100,9 @@ def _opened(folders: Sequence[Path]) -> list[Compared]:
         if (folder / "folds.json").is_file():
             raise DataError(f"'{folder}' is a cross-validation, not a run: compare its fold-1, fold-2, ...")
     files = [read(f) for f in folders]
+    for folder, file in zip(folders, files, strict=True):
+        if file.detects:
+            raise DataError(f"'{folder}' is the run of a detector: only runs of classifiers are compared")
     names = [p.name for p in places]
     named = names if len(set(names)) == len(names) else [facts.shown_path(f) for f in folders]
     shown = named if len(set(named)) == len(named) else [str(f) for f in folders]

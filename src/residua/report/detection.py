@@ -27,11 +27,6 @@ COCO = {
 }  # fmt: skip
 
 
-def is_detection(run: RunFiles) -> bool:
-    """Whether a run folder is that of a detector."""
-    return run.summary.get("task") == "detection"
-
-
 def detection_page(folder: Path) -> Path:
     """Write ``report.html`` into the run folder of a detector and return its path. Raises DataError."""
     return rendered(

@@ -34,6 +34,11 @@ class RunFiles:
     damaged: tuple[str, ...]
 
     @property
+    def detects(self) -> bool:
+        """Whether this is the run of a detector."""
+        return self.summary.get("task") == "detection"
+
+    @property
     def finished(self) -> bool:
         """Whether the test set has been evaluated."""
         return bool(self.evaluation)

@@ -1,5 +1,6 @@
 """What the training of a detector is asked to do: options as a value, kept in a run's config.toml. No torch."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ OUTSIDE = ("out", "resume", "accept_changes")
 FREE = ("threads", "workers", "save_every", "cache_size")
 #: What a begun training cannot change at all.
 FIXED = ("arch", "form", "norm", "size", "anchors", "weights", "image_size", "seed")
+#: Fields of a recipe that say nothing to a detector, at their usual values.
+OTHERS: Mapping[str, Any] = {
+    "augment": (), "balance": "none", "best_by": "error", "head_epochs": 0.0, "label_smoothing": 0.0,
+    "loss": "cross-entropy", "drop_depth": 0.0, "zero_init": False, "zero_init_from_layers": None,
+    "warmup_until_error": None,
+}  # fmt: skip
 SIZES, ANCHORS = ("auto", "small", "large"), ("auto", "fit")
 
 
@@ -68,10 +75,11 @@ class DetectOptions:
         check_words(w for w in self.augment if w != "auto")
         if not self.save_every >= 0:
             raise UsageError(f"--save-every {self.save_every}: give 0 or more seconds")
-        if self.recipe.balance != "none" or self.recipe.head_epochs or self.recipe.loss != "cross-entropy":
-            raise UsageError(f"recipe {self.recipe.name}: balance, head_epochs and loss are for classification")
+        for field, usual in OTHERS.items():
+            if (value := getattr(self.recipe, field)) != usual:
+                raise UsageError(f"recipe {self.recipe.name}: {field}={value} is for classification: leave it out")
         if self.recipe.schedule == "plateau":
-            raise UsageError(f"recipe {self.recipe.name}: schedule plateau is for classification")
+            raise UsageError(f"recipe {self.recipe.name}: schedule=plateau is for classification: try cosine or step")
 
 
 def to_config(options: DetectOptions) -> dict[str, Any]:

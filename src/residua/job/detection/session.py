@@ -89,8 +89,10 @@ class Session:
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
-        if self.state.step < self.steps:
+        if self.state.step < self.steps and not self.hopeless:
             yield from self.train()
+        if self.state.step < self.steps:
+            yield self.stopped_early()
         self.save()
         yield from self.test()
 
@@ -110,10 +112,28 @@ class Session:
             else:
                 yield event
                 yield from self.validate(event)
+            if self.hopeless:
+                break
             if self.stop.asked:
                 self.interrupted()
             if time.perf_counter() - self.saved >= plan.options.save_every:
                 self.save()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so many epochs brought nothing better that the recipe ends the training."""
+        patience, best = self.plan.recipe.early_stop_epochs, self.best
+        epochs = 0 if self.pending is not None else self.state.step // self.batches.steps_per_epoch
+        return patience is not None and best is not None and best.n > 0 and epochs - best.epoch >= patience
+
+    def stopped_early(self) -> Decided:
+        """What to say then."""
+        assert self.best is not None
+        why = f"{self.plan.recipe.early_stop_epochs} epochs brought nothing better than epoch {self.best.epoch}"
+        epochs = self.state.step // self.batches.steps_per_epoch
+        decision = Decision("stopped early", f"after epoch {epochs}", why, "--set early_stop_epochs=none")
+        record.decisions(self.run, (decision,))
+        return Decided((decision,))
 
     def started(self) -> Started:
         """What begins."""
