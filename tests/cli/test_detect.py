@@ -86,6 +86,8 @@ def test_a_report_can_be_drawn_again(residua: Residua, detector: Path):
     (detector / "report.html").unlink()
     ran = residua("report", detector)
     page = (detector / "report.html").read_text()
+    card = (detector / "model_card.md").read_text()
+    assert "Says where on a picture there is something of 2 classes: disc, square" in card and "## Known limits" in card
     assert ran.code == 0 and "finds in" in page and "data:image/webp" in page and "Decided for you" in page
 
 

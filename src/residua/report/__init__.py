@@ -8,6 +8,7 @@ from residua.report.confusion import confusion
 from residua.report.curves import curves
 from residua.report.data_page import data_page
 from residua.report.detection import detection_page
+from residua.report.detection_card import write_detection_card
 from residua.report.files import read
 from residua.report.finder import finder
 from residua.report.folds import folds_page
@@ -42,7 +43,8 @@ def draw(run: Path) -> Path:
     """
     if (run / "folds.json").is_file():
         return folds_page(run)
-    if read(run).detects:
+    if (files := read(run)).detects:
+        write_detection_card(files)
         return detection_page(run)
     curves(run, run / "curves.png")
     confusion(run, run / "confusion.png")

@@ -4,7 +4,7 @@ Source of the form: Mitchell et al. 2019, "Model Cards for Model Reporting", arX
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,17 @@ def card(files: RunFiles) -> list[Part]:
 def write_card(files: RunFiles) -> Path:
     """Write ``model_card.md`` into the run folder and return its path. Raises DataError where it cannot be written."""
     net, data = facts.titles(files)
-    lines = [f"# {_markdown(net)} on {_markdown(data)}", ""]
-    for part in card(files):
+    return written(files.folder, f"{net} on {data}", card(files))
+
+
+def written(folder: Path, title: str, parts: Sequence[Part]) -> Path:
+    """Write the parts of a card into ``model_card.md`` of a folder and return its path. Raises DataError."""
+    lines = [f"# {_markdown(title)}", ""]
+    for part in parts:
         lines += [f"## {part.title}", ""]
         lines += [f"- {_markdown(line)}" if part.points else f"{_markdown(line)}\n" for line in part.lines]
         lines += [""] if part.points else []
-    out = files.folder / "model_card.md"
+    out = folder / "model_card.md"
     write(out, "\n".join(lines).encode("utf-8", "backslashreplace"))
     return out
 

@@ -13,7 +13,7 @@ from residua.report.files import RunFiles, read, read_list
 from residua.report.rendering import rendered
 
 #: A chart's sides and margins in its own units.
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 520, 340, 56, 40, 14, 16
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 520, 340, 56, 40, 14, 28
 #: The long side of a photo on the page, and how many classes have a curve and a name.
 PHOTO_PX, CURVES = 560, 8
 
