@@ -160,6 +160,7 @@ def test_outlines_of_yolo_count_as_the_boxes_around_them(tmp_path):
     [
         (("annotations", {"image_id": 99, "category_id": 3, "bbox": [0, 0, 1, 1]}), "is not listed"),
         (("annotations", {"image_id": 10, "category_id": 5, "bbox": [0, 0, 9, 9]}), "unknown category 5"),
+        (("annotations", {"image_id": 10, "category_id": [3], "bbox": [0, 0, 9, 9]}), "unknown category"),
         (("annotations", {"image_id": 10, "category_id": 3, "bbox": "no"}), "not four numbers"),
         (("images", {"id": 10, "file_name": "a.jpg"}), "twice"),
     ],

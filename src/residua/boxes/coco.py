@@ -108,7 +108,8 @@ def one(path: Path, data: Mapping[str, Any], split: str, names: Mapping[int, str
         growing.picture(os.path.relpath(place, folder.parent).replace(os.sep, "/"), str(place), split, stated)
         for i, box in boxes.get(number, []):
             what = f"{path.name}: annotation {box.get('id', i)}"
-            label = names.get(box.get("category_id", -1), "")
+            number_of = box.get("category_id")
+            label = names.get(number_of, "") if isinstance(number_of, int) else ""
             edges = box.get("bbox")
             if not label:
                 growing.skip(what, f"unknown category {box.get('category_id')}")
