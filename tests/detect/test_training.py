@@ -148,6 +148,15 @@ def test_a_training_that_gets_no_better_ends_early_and_says_so(shapes, tmp_path)
     assert isinstance(events[-1], happened.Finished) and (("stopped early" in decided) == (epochs < 6))
 
 
+def test_a_missing_library_is_said_before_anything_is_trained(shapes, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(UsageError, match=r"pip install 'residua\[detect\]'"):
+        next(train(options(shapes, tmp_path)))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_file_is_one_line(run, tmp_path):
     whole = (run[0] / "model.safetensors").read_bytes()
     for content in (whole[:-50], whole[:2000] + b"x" + whole[2001:], b""):

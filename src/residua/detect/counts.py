@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,12 @@ class BoxEvaluation:
                 for c in self.classes
             ],
         }  # fmt: skip
+
+
+def check_installed() -> None:
+    """Raise UsageError without faster-coco-eval: before a training, not after its first epoch."""
+    if find_spec("faster_coco_eval") is None:
+        raise UsageError("measuring detectors needs faster-coco-eval: pip install 'residua[detect]'")
 
 
 def evaluated(
@@ -186,11 +193,10 @@ def coco_numbers(
 
     Difficult boxes count as crowds do. Raises UsageError without faster-coco-eval.
     """
-    try:
-        from faster_coco_eval import COCO as Annotations
-        from faster_coco_eval import COCOeval_faster
-    except ImportError:
-        raise UsageError("COCO's numbers need faster-coco-eval: pip install 'residua[detect]'") from None
+    check_installed()
+    from faster_coco_eval import COCO as Annotations
+    from faster_coco_eval import COCOeval_faster
+
     truth, results = coco_json(targets, found, sizes, classes)
     nothing: dict[str, float | None] = dict.fromkeys(COCO, None)
     if not truth["annotations"]:

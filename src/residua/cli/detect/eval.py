@@ -37,10 +37,12 @@ def evaluate(
 
     with waiting("loading the model, reading the data"):
         from residua.boxes.batches import each_once, opened
+        from residua.detect.counts import check_installed
         from residua.detect.pair import matched
         from residua.detect.predict import load
         from residua.detect.run import evaluate as measure
 
+        check_installed()
         loaded = load(file, device=device, precision=precision, threads=threads)
         dataset, name = matched(loaded, data, split)
         dataset, pictures = opened(dataset, loaded.header.view)

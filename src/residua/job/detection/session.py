@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from residua.boxes.batches import BoxBatches, each_once
 from residua.boxes.view import BoxView
 from residua.detect import modelfile
-from residua.detect.counts import BoxEvaluation, Found
+from residua.detect.counts import BoxEvaluation, Found, check_installed
 from residua.detect.detector import Detector
 from residua.detect.row import row_from_json, row_to_json
 from residua.detect.run import evaluate, learning
@@ -288,6 +288,7 @@ def train(options: DetectOptions) -> Iterator[Event]:
     Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
     after Ctrl-C or SIGTERM, when everything is saved.
     """
+    check_installed()
     with signals() as stop:
         session, decisions = (resumed_session if options.resume else new_session)(options, stop)
         with session.run:
