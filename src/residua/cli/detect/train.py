@@ -38,7 +38,8 @@ def train(
         str | None,
         option(
             "--weights",
-            "stand on a trained classifier: a model file, a run folder, a checkpoint with --arch, or a published name",
+            "stand on a trained classifier, or go on from a detector: a model file, a run folder, a checkpoint with "
+            "--arch, or a published name: imagenet, torchvision/fasterrcnn_resnet50_fpn",
             NET,
             metavar="FILE|NAME",
         ),
