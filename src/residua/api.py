@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from residua.data.check import Check
     from residua.detect.predict import DetectorModel
     from residua.explain import Explanation, Unread
+    from residua.job import Event
     from residua.predict import Model
 
 
@@ -54,17 +55,24 @@ def train(
         sets,
         **of_recipe,
     )
-    from residua.job import Finished, Tested, TrainOptions, resumed
+    from residua.job import TrainOptions, resumed
     from residua.job import train as events
-    from residua.report import draw
 
     known = [f.name for f in fields(TrainOptions)]
     for word in of_run:
         if word not in known:
             raise unknown("option", word, [*known, *FIELDS])
-    finished, test = None, None
     made = resumed(resume, recipe=found, **of_run) if resume else TrainOptions(recipe=found, **of_run)
-    for event in events(made):
+    return _result(events(made))
+
+
+def _result(events: "Iterable[Event]") -> TrainResult:
+    """Follow a training to its end, draw its pages, and give what came of it. Raises DataError without a test split."""
+    from residua.job import Finished, Tested
+    from residua.report import draw
+
+    finished, test = None, None
+    for event in events:
         test = event.evaluation if isinstance(event, Tested) else test
         if isinstance(event, Finished):
             finished = event
@@ -102,24 +110,14 @@ def train_detector(
     of_run = {k: v for k, v in options.items() if k not in of_recipe}
     usual = "finetune" if options.get("weights") else "quick"
     found = find(recipe or usual, sets, known=RECIPES, **of_recipe)
-    from residua.job import Finished, Tested
     from residua.job.detection import DetectOptions
     from residua.job.detection import train as events
-    from residua.report import draw
 
     known = [f.name for f in fields(DetectOptions)]
     for word in of_run:
         if word not in known:
             raise unknown("option", word, [*known, *FIELDS])
-    finished, test = None, None
-    for event in events(DetectOptions(data=str(data), recipe=found, **of_run)):
-        test = event.evaluation if isinstance(event, Tested) else test
-        if isinstance(event, Finished):
-            finished = event
-            draw(finished.run)
-    if finished is None or test is None:
-        raise DataError("the data have no test split, so there is no result; the run folder holds the model")
-    return TrainResult(run=finished.run, test=test, seconds=finished.seconds)
+    return _result(events(DetectOptions(data=str(data), recipe=found, **of_run)))
 
 
 def load(path: str | Path) -> "Model | DetectorModel":

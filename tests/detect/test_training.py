@@ -140,12 +140,22 @@ def test_the_words_of_python_are_those_of_the_command(shapes, run, tmp_path):
         residua.train_detector(shapes, frm="c4")
 
 
-def test_a_training_that_gets_no_better_ends_early_and_says_so(shapes, tmp_path):
-    still = replace(QUICK, epochs=6, lr=1e-9, early_stop_epochs=1, ema=None)
-    events = list(train(options(shapes, tmp_path, norm="group", recipe=still)))
+def test_a_training_that_gets_no_better_ends_early_and_says_so(shapes, tmp_path, monkeypatch):
+    from residua.job.detection import session
+
+    measure, worse = session.evaluate, iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+
+    def falling(net, pictures, *rest):
+        found, every = measure(net, pictures, *rest)
+        return replace(found, coco={**found.coco, "ap50": next(worse)}), every
+
+    monkeypatch.setattr(session, "evaluate", falling)
+    wanted = options(shapes, tmp_path, recipe=replace(QUICK, epochs=6, early_stop_epochs=2))
+    events = list(train(wanted))
     decided = [d.what for e in events if isinstance(e, happened.Decided) for d in e.decisions]
-    epochs = sum(isinstance(e, happened.Validated) for e in events)
-    assert isinstance(events[-1], happened.Finished) and (("stopped early" in decided) == (epochs < 6))
+    assert sum(isinstance(e, happened.Validated) for e in events) == 3 and "stopped early" in decided
+    with pytest.raises(UsageError, match="is finished"):
+        list(train(resumed(tmp_path / "run")))
 
 
 def test_a_missing_library_is_said_before_anything_is_trained(shapes, tmp_path, monkeypatch):

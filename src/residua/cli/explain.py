@@ -82,10 +82,10 @@ def explain(
       residua explain model.safetensors photos/ --check --out why
       residua explain model.safetensors bee.jpg --method occlusion --json
     """
-    from residua.cli.files import model_file
+    from residua.cli.files import model_file, results_folder
 
     file = model_file(model)
-    folder = _folder(file, out)
+    folder = results_folder("explanations", file, out)
     from residua.cli.live import waiting
     from residua.cli.terminal import counted
 
@@ -120,19 +120,6 @@ def explain(
         work.close()
     if bad:
         raise DataError(f"{bad:,} of {asked} could not be read (named above)")
-
-
-def _folder(model: Path, out: str | None) -> Path:
-    """A folder that does not exist yet: `out`, or the first free ``explanations/MODEL-N``. Raises DataError."""
-    from residua.cli.files import fresh
-
-    if out is not None:
-        return fresh(out, "explanations")
-    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
-    n = 1
-    while (path := Path("explanations", f"{name}-{n}")).exists():
-        n += 1
-    return path
 
 
 @dataclass(eq=False)

@@ -31,6 +31,17 @@ def existing(name: str, what: str) -> Path:
         raise DataError(f"cannot read {name}: {e.strerror}") from e
 
 
+def results_folder(what: str, model: Path, out: str | None) -> Path:
+    """A folder that does not exist yet: `out`, or the first free ``WHAT/MODEL-N``. Raises DataError."""
+    if out is not None:
+        return fresh(out, what)
+    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
+    n = 1
+    while (path := Path(what, f"{name}-{n}")).exists():
+        n += 1
+    return path
+
+
 def fresh(name: str, what: str, flag: str = "--out") -> Path:
     """A path at which nothing stands yet, so that nothing is written over. Raises DataError that names the `flag`."""
     path = Path(name)

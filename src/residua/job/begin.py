@@ -28,7 +28,7 @@ from residua.nn.arch import from_json
 from residua.training.carry import take_up
 from residua.training.finder import sweep
 from residua.training.loop import begin
-from residua.training.run import Run, check_free
+from residua.training.run import Run, check_free, free_name
 from residua.training.schedule import total_steps
 
 
@@ -67,7 +67,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
     told = record.summary(plan)
     net, batches = plan.net(), plan.batches()
     stop.at_once = False
-    run = Run.create(options.out or free_name(plan))
+    run = Run.create(options.out or free_name(Path(plan.dataset.name).name or "data", plan.row.name))
     try:
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
@@ -103,16 +103,6 @@ def rates(plan: Plan, batches: Batches, run: Run) -> tuple[Decision, ...]:
     near = f"--lr {found.suggestion:.2g}"
     why = f"{len(found.lr)} steps at rising rates: lr_finder.png; training goes on with {recipe.lr:g}"
     return (Decision("find_lr", f"{found.suggestion:.2g} suggested", why, near),)
-
-
-def free_name(plan: Plan) -> str:
-    """``runs/<data>-<net>-<n>``: the first n that is not there."""
-    data = Path(plan.dataset.name).name or "data"
-    stem = f"{data}-{plan.row.name}".replace(":", "-").replace("/", "-")
-    n = 1
-    while Path("runs", f"{stem}-{n}").exists():
-        n += 1
-    return str(Path("runs", f"{stem}-{n}"))
 
 
 def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from residua.engine import Decision
 from residua.evaluate import Evaluation
@@ -54,7 +54,19 @@ def _score(best: Best) -> float:
     return best.top1_error if best.score is None else best.score
 
 
-def hopeless(recipe: Recipe, best: Best | None, epochs: int) -> bool:
+class Chosen(Protocol):
+    """An epoch that is kept, of a classifier or a detector: which, and by how many held-out images."""
+
+    @property
+    def epoch(self) -> int:
+        """Its number, from 1."""
+
+    @property
+    def n(self) -> int:
+        """How many images chose it; 0 where none are held out."""
+
+
+def hopeless(recipe: Recipe, best: Chosen | None, epochs: int) -> bool:
     """Whether so many epochs brought nothing better that the recipe ends the training."""
     patience = recipe.early_stop_epochs
     return patience is not None and best is not None and best.n > 0 and epochs - best.epoch >= patience

@@ -152,6 +152,15 @@ class Run:
         raise DataError(f"{self.folder}: no whole state to resume from" + (f" ({path} is damaged)" if told else ""))
 
 
+def free_name(*words: str) -> str:
+    """``runs/<words>-<n>``, the words with hyphens between: the first n that is not there."""
+    stem = "-".join(words).replace(":", "-").replace("/", "-")
+    n = 1
+    while Path("runs", f"{stem}-{n}").exists():
+        n += 1
+    return str(Path("runs", f"{stem}-{n}"))
+
+
 def check_free(folder: Path) -> None:
     """Raise DataError where a run would overwrite something."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

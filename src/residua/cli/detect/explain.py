@@ -50,11 +50,11 @@ def explain(
       residua detect explain runs/cells-resnet18-fpn-1 new/cell.jpg
       residua detect explain model.safetensors photos/ --threshold 0.8 --out why
     """
-    from residua.cli.detect.predict import free, items
-    from residua.cli.files import model_file
+    from residua.cli.detect.predict import items
+    from residua.cli.files import model_file, results_folder
 
     file = model_file(model)
-    folder = free("explanations", file, out)
+    folder = results_folder("explanations", file, out)
     from residua.cli.live import waiting
 
     with waiting("loading the model"):

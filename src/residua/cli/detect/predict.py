@@ -56,10 +56,10 @@ def predict(
       residua detect predict runs/cells-resnet18-fpn-1 new/
       residua detect predict model.safetensors photo.jpg --threshold 0.8 --out found
     """
-    from residua.cli.files import model_file
+    from residua.cli.files import model_file, results_folder
 
     file = model_file(model)
-    folder = free("detections", file, out)
+    folder = results_folder("detections", file, out)
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
@@ -98,19 +98,6 @@ def items(paths: Sequence[str], failures: list[dict[str, str]]) -> Iterator[tupl
             say(f"residua: cannot read {item.source}")
         else:
             yield item.name, item.source
-
-
-def free(what: str, model: Path, out: str | None) -> Path:
-    """A folder that does not exist yet: `out`, or the first free ``WHAT/MODEL-N``. Raises DataError."""
-    from residua.cli.files import fresh
-
-    if out is not None:
-        return fresh(out, what)
-    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
-    n = 1
-    while (path := Path(what, f"{name}-{n}")).exists():
-        n += 1
-    return path
 
 
 def made(folder: Path) -> None:

@@ -23,15 +23,15 @@ from residua.detect.tables import detections_csv, per_class_csv
 from residua.engine import Decision
 from residua.errors import DataError, Interrupted, UsageError
 from residua.job import record
+from residua.job.best import hopeless
 from residua.job.detection import drawings
 from residua.job.detection.options import DetectOptions, changes, resumed, to_config
 from residua.job.detection.plan import Plan, complete, data_of, engine_of, prepare
 from residua.job.events import Decided, Event, Finished, Started, Tested, Validated
 from residua.job.stopping import Stop, Stopped, signals
 from residua.training import recipe as recipes
-from residua.training.hold import hold
 from residua.training.loop import Epoch, State, Step, begin, fit
-from residua.training.run import Run, check_free
+from residua.training.run import Run, check_free, free_name
 from residua.training.schedule import total_steps
 
 #: Rows of metrics.jsonl for the steps of one epoch, at most.
@@ -89,7 +89,7 @@ class Session:
         yield self.started()
         if self.pending is not None:
             yield from self.validate(self.pending)
-        if self.state.step < self.steps and not self.hopeless:
+        if not self.done:
             yield from self.train()
         if self.state.step < self.steps:
             yield self.stopped_early()
@@ -112,7 +112,7 @@ class Session:
             else:
                 yield event
                 yield from self.validate(event)
-            if self.hopeless:
+            if self.done:
                 break
             if self.stop.asked:
                 self.interrupted()
@@ -120,11 +120,10 @@ class Session:
                 self.save()
 
     @property
-    def hopeless(self) -> bool:
-        """Whether so many epochs brought nothing better that the recipe ends the training."""
-        patience, best = self.plan.recipe.early_stop_epochs, self.best
+    def done(self) -> bool:
+        """Whether all steps are taken, or no better epoch is to be hoped for."""
         epochs = 0 if self.pending is not None else self.state.step // self.batches.steps_per_epoch
-        return patience is not None and best is not None and best.n > 0 and epochs - best.epoch >= patience
+        return self.state.step >= self.steps or hopeless(self.plan.recipe, self.best, epochs)
 
     def stopped_early(self) -> Decided:
         """What to say then."""
@@ -304,7 +303,6 @@ def begun(plan: Plan) -> State:
     """The state before the first step; parts that are frozen are held."""
     net = plan.engine.place(plan.net(), lambda line: None)
     recipe = replace(plan.recipe, freeze=tuple(BODY + name for name in plan.recipe.freeze))
-    hold(net, recipe.freeze)
     return begin(net, recipe, plan.engine)
 
 
@@ -315,7 +313,8 @@ def new_session(options: DetectOptions, stop: Stop) -> tuple[Session, tuple[Deci
     plan = prepare(options)
     state, batches = begun(plan), plan.batches()
     stop.at_once = False
-    run = Run.create(options.out or free_name(plan))
+    data = Path(plan.dataset.name).name or "data"
+    run = Run.create(options.out or free_name(data, plan.row.net.name, plan.row.form))
     try:
         session = Session(plan, run, stop, state, batches)
         run.write_toml("config.toml", to_config(plan.options))
@@ -355,7 +354,7 @@ def resumed_session(options: DetectOptions, stop: Stop) -> tuple[Session, tuple[
         plan = replace(plan, options=options, lineage=json.loads(saved["lineage"]))
         session = Session(plan, run, stop, begun(plan), plan.batches())
         session.load(saved)
-        if session.state.step >= session.steps and (run.folder / "evaluation.json").exists():
+        if session.done and (run.folder / "evaluation.json").exists():
             raise UsageError(f"{run.folder} is finished: there is nothing to go on with")
         stop.at_once = False
         step = f"step {session.state.step} of {session.steps}"
@@ -370,15 +369,6 @@ def resumed_session(options: DetectOptions, stop: Stop) -> tuple[Session, tuple[
         run.close()
         raise
     return session, decisions
-
-
-def free_name(plan: Plan) -> str:
-    """``runs/<data>-<net>-<n>``: the first n that is not there."""
-    stem = f"{Path(plan.dataset.name).name or 'data'}-{plan.row.net.name}-{plan.row.form}".replace(":", "-")
-    n = 1
-    while Path("runs", f"{stem}-{n}").exists():
-        n += 1
-    return str(Path("runs", f"{stem}-{n}"))
 
 
 def data_check(plan: Plan) -> dict[str, Any]:

@@ -26,8 +26,6 @@ from residua.nn.zoo import find
 
 #: torchvision's detectors that are those of Lin et al. 2017; its others have further layers.
 PUBLISHED = {"fasterrcnn_resnet50_fpn": "resnet50"}
-#: torchvision's numbers of COCO's classes, the background left out.
-COCO_CLASSES = 90
 #: What makes a checkpoint a detector's.
 BODY = "backbone.body."
 
