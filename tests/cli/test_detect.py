@@ -82,6 +82,22 @@ def test_predict_draws_and_writes_tables(residua: Residua, shapes: Path, detecto
     assert len(quiet.json["pictures"]) == 1 and quiet.json["pictures"][0]["width"] == 96
 
 
+def test_an_interrupt_leaves_tables_of_what_was_found(residua: Residua, shapes: Path, detector: Path, monkeypatch):
+    from residua.cli.detect.predict import Work
+
+    add = Work.add
+
+    def third(work, one):
+        if len(work.answers) == 2:
+            raise KeyboardInterrupt
+        add(work, one)
+
+    monkeypatch.setattr(Work, "add", third)
+    ran = residua("detect", "predict", detector, shapes / "JPEGImages", "--out", "found")
+    assert ran.code == 130 and ran.line == "interrupted"
+    assert len(json.loads(Path("found/detections.json").read_text())["images"]) == 2
+
+
 def test_a_report_can_be_drawn_again(residua: Residua, detector: Path):
     (detector / "report.html").unlink()
     ran = residua("report", detector)

@@ -72,13 +72,15 @@ def predict(
     from residua.detect.predict import Unread
 
     failures: list[dict[str, str]] = []
-    for one in loaded.stream(items(paths, failures), batch_size=batch_size):
-        if isinstance(one, Unread):
-            failures.append({"path": one.name, "reason": one.reason})
-            say(f"residua: cannot read {one.name}: {one.reason}")
-        else:
-            work.add(one)
-    document = work.close()
+    try:
+        for one in loaded.stream(items(paths, failures), batch_size=batch_size):
+            if isinstance(one, Unread):
+                failures.append({"path": one.name, "reason": one.reason})
+                say(f"residua: cannot read {one.name}: {one.reason}")
+            else:
+                work.add(one)
+    finally:  # after Ctrl-C too: the tables hold what was found so far
+        document = work.close()
     if json:
         emit(document | {"failures": failures})
     if failures:
