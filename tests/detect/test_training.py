@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from boxes.shapes import make
+from residua.boxes.matched import matched
 from residua.detect.modelfile import load
-from residua.detect.pair import matched
 from residua.detect.predict import Answer, Unread
 from residua.detect.predict import load as load_model
 from residua.errors import DataError, Interrupted, UsageError
@@ -89,7 +89,7 @@ def test_an_interrupted_training_ends_bit_for_bit_as_one_that_was_not(shapes, ru
 def test_the_model_file_is_enough_to_find_the_same_again(shapes, run):
     folder, events = run
     model = load_model(folder)
-    data, name = matched(model, str(shapes), "test")
+    data, name = matched(model.classes, model.header.view.mode, str(shapes), "test")
     split = data.splits[name]
     (test,) = [e.evaluation for e in events if isinstance(e, happened.Tested)]
     names = [str(p) for p in split.images.paths]
@@ -182,8 +182,9 @@ def test_a_class_that_the_model_does_not_have_is_one_line(shapes, run, tmp_path)
     shutil.copytree(shapes, other)
     mark = other / "Annotations" / "17.xml"
     mark.write_text(mark.read_text().replace("<name>square</name>", "<name>star</name>").replace("disc", "star"))
+    model = load_model(run[0])
     with pytest.raises(DataError, match=r"class 'star' of .* is none of the model's 2"):
-        matched(load_model(run[0]), str(other), "test")
+        matched(model.classes, model.header.view.mode, str(other), "test")
 
 
 @pytest.mark.parametrize("form", ["fpn", "c4"])

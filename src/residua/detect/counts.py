@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from residua.boxes.dataset import Target
+from residua.boxes.found import Found
 from residua.errors import UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -25,15 +26,6 @@ HIT, NEAR = 0.5, 0.1
 
 #: What a detection or a box can be, from good to bad (after Bolya et al. 2020, arXiv:2008.08115).
 KINDS = ("right", "twice", "wrong class", "badly placed", "wrong class and place", "nothing there", "missed")
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """The detections in one picture: boxes float (n, 4), classes from 0 (n,), scores (n,)."""
-
-    boxes: Floats
-    labels: Indices
-    scores: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image
 
+from residua.boxes.draw import COLOURS, DARK
 from residua.boxes.view import laid, scales
 from residua.data.decode import Source, as_image, decode, size_of
-from residua.detect.draw import COLOURS, DARK
 from residua.detect.predict import DetectorModel
 
 Floats = npt.NDArray[np.float64]

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from residua.boxes.batches import BoxBatch
 from residua.boxes.dataset import Target
+from residua.boxes.found import Found
 from residua.boxes.view import canvas, laid
 from residua.data.decode import BadPicture, size_of
-from residua.detect.counts import Found
 from residua.detect.detector import Detector
 from residua.detect.modelfile import DetectorHeader, model_path
 from residua.detect.modelfile import load as load_file

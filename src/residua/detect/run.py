@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from residua.boxes.batches import BoxBatch, Pictures
+from residua.boxes.found import Found
 from residua.boxes.view import BoxView, canvas, scales
-from residua.detect.counts import BoxEvaluation, Found, evaluated
+from residua.detect.counts import BoxEvaluation, evaluated
 from residua.detect.detector import Detections, Detector, wanted
 from residua.engine import Engine
 from residua.training.loop import Learn, State

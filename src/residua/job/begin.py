@@ -74,7 +74,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         decisions = (
             plan.decisions + take_up(state, plan.carried) + (rates(plan, batches, run) if options.find_lr else ())
         )
-        session = Session(plan, run, stop, state, batches, clock, told=lines, heard=heard)
+        session = Session(plan, run, stop, state, batches, clock=clock, told=lines, heard=heard)
         run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
         record.decisions(run, decisions)
@@ -116,7 +116,7 @@ def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Se
         net, batches = plan.net(), plan.batches()
         lines: list[str] = []
         state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
-        session = Session(plan, run, stop, state, batches, clock, told=lines)
+        session = Session(plan, run, stop, state, batches, clock=clock, told=lines)
         session.tracking = tracking(plan.options, run, saved["train"]["step"])
         session.load(saved)
         steps = total_steps(plan.recipe, batches.steps_per_epoch)

@@ -2,14 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from residua.engine import Decision
 from residua.evaluate import Evaluation
 from residua.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from residua.job.session import Session
 
 
 @dataclass(frozen=True)
@@ -70,11 +66,3 @@ def hopeless(recipe: Recipe, best: Chosen | None, epochs: int) -> bool:
     """Whether so many epochs brought nothing better that the recipe ends the training."""
     patience = recipe.early_stop_epochs
     return patience is not None and best is not None and best.n > 0 and epochs - best.epoch >= patience
-
-
-def stopped_early(session: "Session") -> Decision:
-    """What to say then."""
-    recipe, best = session.plan.recipe, session.best
-    assert best is not None
-    why = f"{recipe.early_stop_epochs} epochs brought no lower {recipe.best_by} than epoch {best.epoch}"
-    return Decision("stopped early", f"after epoch {session.epochs}", why, "--early-stop")

@@ -1,20 +1,17 @@
-"""A training under way: fit and evaluate in turn, keep the best, save, stop when asked, test once."""
+"""The training of a classifier: it grows, keeps to a budget, watches, and tells trackers on the way."""
 
-import copy
 import json
 import math
-import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from residua.data.batches import Batch, Batches, in_order
 from residua.data.dataset import Split
 from residua.engine import Decision
-from residua.errors import Interrupted
 from residua.evaluate import (
     Evaluation,
     Fitted,
@@ -26,45 +23,34 @@ from residua.evaluate import (
     predictions_csv,
 )
 from residua.job import explaining, record
-from residua.job.best import Best, better, candidate, hopeless, stopped_early
+from residua.job.best import Best, Chosen, better, candidate
 from residua.job.course import Clock
-from residua.job.events import Decided, Event, Finished, Paced, Started, Tested, Validated
+from residua.job.events import Decided, Event, Finished, Paced, Started, Tested
 from residua.job.growth import stops, turn
 from residua.job.plan import Plan
-from residua.job.stopping import Stop, Stopped
+from residua.job.stopping import Stopped
 from residua.job.tracking import Tracking
+from residua.job.underway import UnderWay, length
 from residua.job.waiting import news, slow
 from residua.job.watching import Watch, look
 from residua.nn import modelfile
 from residua.nn.arch import to_json
 from residua.training import recipe as recipes
-from residua.training.loop import Epoch, State, Step, fit
-from residua.training.run import Run
-from residua.training.schedule import remember, total_steps
+from residua.training.loop import Epoch, Step
+from residua.training.schedule import remember
 
-#: Rows of metrics.jsonl for the steps of one epoch, at most.
-ROWS_PER_EPOCH = 20
 #: Images to one pass of an evaluation, at most.
 EVALUATION_BATCH = 256
 
 
 @dataclass
-class Session:
+class Session(UnderWay):
     """A training under way: the plan, the state, and what is kept beside it."""
 
     plan: Plan
-    run: Run
-    stop: Stop
-    state: State
     batches: Batches
-    clock: Clock = field(default_factory=Clock)
     best: Best | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of `best`
-    pending: Epoch | None = None  # an epoch that is trained and not yet validated
-    before: float = 0.0  # seconds of earlier sessions
-    began: float = field(default_factory=time.perf_counter)
-    saved: float = field(default_factory=time.perf_counter)
-    seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
+    clock: Clock = field(default_factory=Clock)
     told: list[str] = field(default_factory=list)  # by the engine, later
     slices: int = 1  # of a batch, as far as it was said
     watch: Watch | None = None  # made when it is needed
@@ -74,48 +60,14 @@ class Session:
     tracking: Tracking = field(default_factory=Tracking)
     waited: float = 0.0  # seconds of training that were spent waiting for data
     heard: set[str] = field(default_factory=set)  # what was said of the data
-    closed: int = 0  # epochs of this session
+    over: int = 0  # epochs of this session
 
-    @property
-    def seconds(self) -> float:
-        """Wall time so far."""
-        return self.before + time.perf_counter() - self.began
+    patience = "--early-stop"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         return self.plan.dataset.classes
-
-    @property
-    def steps(self) -> int:
-        """How many steps the training takes."""
-        return total_steps(self.plan.recipe, self.batches.steps_per_epoch)
-
-    def events(self) -> Iterator[Event]:
-        """Train from where the state is to the end, growing and keeping to the budget on the way; then test."""
-        self.slices = self.state.slices
-        yield self.started()
-        if self.pending is not None:
-            yield from self.validate(self.pending)
-        while True:
-            yield from self.turn()
-            if self.done:
-                break
-            yield from self.train(next(iter(stops(self)), self.steps))
-        if self.state.step < self.steps:
-            yield self.decide(stopped_early(self))
-        self.save()
-        yield from self.test()
-
-    @property
-    def done(self) -> bool:
-        """Whether all steps are taken, or no better epoch is to be hoped for."""
-        return self.state.step >= self.steps or hopeless(self.plan.recipe, self.best, self.epochs)
-
-    @property
-    def epochs(self) -> int:
-        """Whole epochs so far that were validated."""
-        return 0 if self.pending is not None else self.state.step // self.batches.steps_per_epoch
 
     def turn(self) -> Iterator[Decided | Paced]:
         """Grow, and look at the clock, where that is due."""
@@ -127,39 +79,39 @@ class Session:
         if self.steps != steps:
             yield Paced(self.steps, math.ceil(self.steps / self.batches.steps_per_epoch))
 
-    def train(self, stop: int) -> Iterator[Event]:
-        """Train until step `stop`."""
-        per_epoch, steps = self.batches.steps_per_epoch, self.steps
-        rarely = max(1, per_epoch // ROWS_PER_EPOCH)
-        every = 1 if self.plan.engine.kind == "cpu" else rarely
-        for event in fit(self.state, self.batches, self.plan.recipe, self.plan.engine, stop=stop, every=every):
-            if isinstance(event, Step):
-                if event.step % rarely == 0 or event.step in (1, steps):
-                    self.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
-                    if self.plan.options.watch_gradients:
-                        self.run.log(record.gradients(event, self.state.net))
-                look(self, event, steps, every)
-                yield event
-                if event.step % per_epoch == 0 or event.step == steps:
-                    continue  # its epoch follows at once
-            else:
-                began = time.perf_counter()
-                yield event
-                yield from self.validate(event)
-                yield from map(self.decide, slow(self.plan, event, self.heard, first=not self.closed))
-                self.closed += 1
-                self.aside += time.perf_counter() - began
-            yield from self.say()
+    def trained(self) -> Iterator[Event]:
+        """Train to the end, growing and keeping to the budget on the way."""
+        self.slices = self.state.slices
+        while True:
+            yield from self.turn()
             if self.done:
-                break
-            if self.stop.asked:
-                self.interrupted()
-            if time.perf_counter() - self.saved >= self.plan.options.save_every:
-                self.save()
+                return
+            yield from self.train(next(iter(stops(self)), self.steps))
+
+    def every(self, rarely: int) -> int:
+        """How often a step's numbers are read: a GPU is not kept waiting."""
+        return 1 if self.plan.engine.kind == "cpu" else rarely
+
+    def stepped(self, step: Step, logged: bool, every: int) -> None:
+        """Watch the gradients and the units where that is asked for."""
+        if logged and self.plan.options.watch_gradients:
+            self.run.log(record.gradients(step, self.state.net))
+        look(self, step, self.steps, every)
+
+    def closed(self, epoch: Epoch) -> Iterator[Event]:
+        """An epoch is trained: judge it; the time that this takes is no training."""
+        began = time.perf_counter()
+        yield from super().closed(epoch)
+        self.aside += time.perf_counter() - began
+
+    def after(self, epoch: Epoch) -> Iterator[Event]:
+        """Say what made the epoch slow."""
+        yield from map(self.decide, slow(self.plan, epoch, self.heard, first=not self.over))
+        self.over += 1
 
     def started(self) -> Started:
         """What begins."""
-        plan, per_epoch, steps = self.plan, self.batches.steps_per_epoch, self.steps
+        plan = self.plan
         return Started(
             run=self.run.folder,
             arch=plan.row.name,
@@ -169,10 +121,7 @@ class Session:
             params=sum(p.numel() for p in self.state.net.parameters()),
             layers=plan.row.layers,
             side_px=plan.view.side_px,
-            step=self.state.step,
-            steps=steps,
-            steps_per_epoch=per_epoch,
-            epochs=math.ceil(steps / per_epoch),
+            **length(self),
         )
 
     def say(self) -> Iterator[Decided]:
@@ -188,11 +137,6 @@ class Session:
                 f"memory ran out: slices of {self.plan.recipe.batch_size // self.slices} pictures, the batch as it was"
             )
             yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
-
-    def decide(self, decision: Decision) -> Decided:
-        """Write a decision down and say it."""
-        record.decisions(self.run, (decision,))
-        return Decided((decision,))
 
     def shown(self, split: Split) -> Iterator[Batch]:
         """The images of a split; raises Stopped if the user asks to stop."""
@@ -217,25 +161,43 @@ class Session:
         except Stopped:
             self.interrupted()
 
-    def validate(self, epoch: Epoch) -> Iterator[Validated]:
-        """Evaluate the held-out images after an epoch, keep the weights if they are the best, write the row."""
-        self.pending = epoch
-        split, net = self.plan.dataset.splits.get("val"), self.state.ema.net
-        row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]}
-        if self.plan.options.watch_test and (test := self.plan.dataset.splits.get("test")) is not None:
-            row["test_error"] = self.evaluated(net, test).top1_error
+    def beside(self) -> dict[str, Any]:
+        """The error on the test images, where it is watched."""
+        test = self.plan.dataset.splits.get("test")
+        if not self.plan.options.watch_test or test is None:
+            return {}
+        return {"test_error": self.evaluated(self.state.ema.net, test).top1_error}
+
+    def judge(self, epoch: Epoch) -> tuple[Evaluation, Best, dict[str, Any]] | None:
+        """Evaluate the held-out images."""
+        split = self.plan.dataset.splits.get("val")
         if split is None:
-            self.keep(Best(epoch.epoch))
-            self.close(epoch, row)
-            return
-        found = self.evaluated(net, split)
-        error, loss = found.top1_error, found.loss
-        now = candidate(epoch.epoch, found, self.plan.recipe.best_by)
-        if best := better(now, self.best):
-            self.keep(now)
+            return None
+        found = self.evaluated(self.state.ema.net, split)
+        error = found.top1_error
         self.state.memory = remember(self.plan.recipe, self.state.memory, step=epoch.step, val_error=error)
-        self.close(epoch, row | {"val_loss": loss, "val_error": error})
-        yield Validated(epoch.epoch, found, best)
+        now = candidate(epoch.epoch, found, self.plan.recipe.best_by)
+        return found, now, {"val_loss": found.loss, "val_error": error}
+
+    def better(self, now: Chosen) -> bool:
+        """Whether to keep this epoch rather than the best so far."""
+        assert isinstance(now, Best)
+        return better(now, self.best)
+
+    def unjudged(self, epoch: int) -> Best:
+        """An epoch without held-out images."""
+        return Best(epoch)
+
+    def recalled(self, words: dict[str, Any]) -> Best:
+        """An epoch that was saved."""
+        return Best(**words)
+
+    def stopped_early(self) -> Decision:
+        """What to say where patience ended."""
+        recipe, best = self.plan.recipe, self.best
+        assert best is not None
+        why = f"{recipe.early_stop_epochs} epochs brought no lower {recipe.best_by} than epoch {best.epoch}"
+        return Decision("stopped early", f"after epoch {self.epochs}", why, self.patience)
 
     def log(self, row: dict[str, Any]) -> None:
         """Write a row of metrics.jsonl, and tell those who follow."""
@@ -244,16 +206,8 @@ class Session:
 
     def close(self, epoch: Epoch, row: dict[str, Any]) -> None:
         """The epoch is done."""
-        self.log(row)
-        self.pending = None
+        super().close(epoch, row)
         self.waited += epoch.waiting * epoch.seconds
-        self.seen = (self.seen[0] + epoch.images_per_second * epoch.seconds, self.seen[1] + epoch.seconds)
-
-    def keep(self, best: Best) -> None:
-        """The present weights are the ones to keep."""
-        self.best = best
-        self.kept = {k: v.detach().cpu().clone() for k, v in self.state.ema.net.state_dict().items()}
-        self.write_model(self.state.ema.net)
 
     def write_model(self, net: nn.Module, test: Evaluation | None = None, temperature: float | None = None) -> None:
         """model.safetensors, with all that is needed to use it."""
@@ -278,61 +232,34 @@ class Session:
     # -- saving, stopping -------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Everything that going on needs."""
+        """Everything that going on needs; the time that it takes is no training."""
         began = time.perf_counter()
         self.tracking.flush()
-        self.run.save_state(
-            {
-                "train": self.state.state_dict(),
-                "best": None if self.best is None else asdict(self.best),
-                "kept": self.kept,
-                "pending": None if self.pending is None else asdict(self.pending),
-                "seconds": self.seconds,
-                "seen": list(self.seen),
-                "waited": self.waited,
-                "row": json.dumps(to_json(self.plan.row)),
-                "view": json.dumps(self.plan.view.to_json()),
-                "lineage": json.dumps(self.plan.lineage),
-                "data": self.plan.dataset.fingerprint,
-                "steps": None if self.plan.recipe == self.plan.options.recipe else self.steps,
-                "paced": self.paced,
-                "spent": self.clock.spent(),
-                "course": None if self.plan.course is None else json.dumps(self.plan.course.to_json()),
-                "forecast_seconds": self.plan.forecast_seconds,
-            }
-        )
-        self.saved = time.perf_counter()
+        super().save()
         self.aside += self.saved - began
 
+    def words(self) -> dict[str, Any]:
+        """What else going on needs to be saved."""
+        plan = self.plan
+        return {
+            "waited": self.waited,
+            "row": json.dumps(to_json(plan.row)),
+            "view": json.dumps(plan.view.to_json()),
+            "steps": None if plan.recipe == plan.options.recipe else self.steps,
+            "paced": self.paced,
+            "spent": self.clock.spent(),
+            "course": None if plan.course is None else json.dumps(plan.course.to_json()),
+            "forecast_seconds": plan.forecast_seconds,
+        }
+
     def load(self, saved: dict[str, Any]) -> None:
-        """Take up what `save` kept; rows and weights of a later time that was lost go away."""
-        self.state.load_state_dict(saved["train"])
-        self.best = None if saved["best"] is None else Best(**saved["best"])
-        self.kept = saved["kept"]
-        self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
-        self.before, self.seen = saved["seconds"], tuple(saved["seen"])
+        """Take up what `save` kept."""
         self.waited = saved.get("waited", 0.0)
         self.paced = saved.get("paced", 0)
         self.clock.add(saved.get("spent", 0.0))
-        self.run.forget_after(self.state.step)
-        if self.kept:
-            self.write_model(self.kept_net())
-
-    def interrupted(self) -> NoReturn:
-        """Save and leave."""
-        self.save()
-        step, steps = self.state.step, self.steps
-        again = f"residua train --resume {shlex.quote(str(self.run.folder))}"
-        raise Interrupted(f"stopped at step {step} of {steps}, saved; go on with: {again}")
+        super().load(saved)
 
     # -- the end ----------------------------------------------------------------------------------------------------
-
-    def kept_net(self) -> nn.Module:
-        """A net with the weights that are kept; the one in training stays as it is."""
-        net = copy.deepcopy(self.state.ema.net)
-        if self.kept:
-            net.load_state_dict(self.kept)
-        return net
 
     def test(self) -> Iterator[Decided | Tested | Finished]:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
@@ -341,7 +268,6 @@ class Session:
         fitted = self.fitted(net)
         evaluation = None if split is None else self.evaluated(net, split, fitted.temperature)
         self.write_model(net, evaluation, fitted.temperature)
-        rate = self.seen[0] / self.seen[1] if self.seen[1] else None
         chosen = self.best.epoch if self.best is not None else None
         run.write_json(
             "summary.json",
@@ -349,7 +275,7 @@ class Session:
             | {
                 "temperature": asdict(fitted),
                 "seconds": self.seconds,
-                "train_images_per_second": rate,
+                "train_images_per_second": self.pace,
                 "waiting": self.waited / self.seen[1] if self.seen[1] else None,
                 "best_epoch": chosen,
             }

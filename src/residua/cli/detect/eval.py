@@ -37,14 +37,14 @@ def evaluate(
 
     with waiting("loading the model, reading the data"):
         from residua.boxes.batches import each_once, opened
+        from residua.boxes.matched import matched
         from residua.detect.counts import check_installed
-        from residua.detect.pair import matched
         from residua.detect.predict import load
         from residua.detect.run import evaluate as measure
 
         check_installed()
         loaded = load(file, device=device, precision=precision, threads=threads)
-        dataset, name = matched(loaded, data, split)
+        dataset, name = matched(loaded.classes, loaded.header.view.mode, data, split)
         dataset, pictures = opened(dataset, loaded.header.view)
     chosen = pictures[name]
     batches = each_once(chosen, batch_size, workers or 0)

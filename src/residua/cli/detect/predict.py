@@ -140,7 +140,7 @@ class Work:
 
     def close(self) -> dict[str, Any]:
         """Write the tables; what ``--json`` prints."""
-        from residua.detect.tables import coco_results, detections_csv, rows
+        from residua.boxes.tables import coco_results, detections_csv, rows
         from residua.files import write
 
         names, sizes, found, drawn = (list(v) for v in zip(*self.answers, strict=True)) if self.answers else ([],) * 4
@@ -172,8 +172,8 @@ class Work:
         """The picture with its boxes, under a name of its own."""
         import io
 
+        from residua.boxes.draw import drawn
         from residua.data.decode import as_image, decode
-        from residua.detect.draw import drawn
         from residua.files import write
 
         name = own_name(one.name, ".jpg", self.taken)

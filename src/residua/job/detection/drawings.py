@@ -4,9 +4,10 @@ import numpy as np
 from PIL import Image
 
 from residua.boxes.batches import BoxBatches
+from residua.boxes.draw import drawn, sheet
+from residua.boxes.found import Found
 from residua.data.decode import BadPicture, as_image, decode
-from residua.detect.counts import BoxEvaluation, Found, kinds_of
-from residua.detect.draw import drawn, sheet
+from residua.detect.counts import BoxEvaluation, kinds_of
 from residua.job import record
 from residua.job.detection.plan import Plan
 from residua.training.run import Run

@@ -1,41 +1,38 @@
-"""The training of a detector: fit and evaluate in turn, keep the best, save, stop when asked, test once."""
+"""The training of a detector: what it learns from, how an epoch is judged, and what comes of the test."""
 
-import copy
 import json
-import math
-import shlex
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from residua.boxes.batches import BoxBatches, each_once
+from residua.boxes.found import Found
+from residua.boxes.tables import detections_csv
 from residua.boxes.view import BoxView
 from residua.detect import modelfile
-from residua.detect.counts import BoxEvaluation, Found, check_installed
+from residua.detect.counts import BoxEvaluation, check_installed
 from residua.detect.detector import Detector
 from residua.detect.row import row_from_json, row_to_json
 from residua.detect.run import evaluate, learning
-from residua.detect.tables import detections_csv, per_class_csv
+from residua.detect.tables import per_class_csv
 from residua.engine import Decision
-from residua.errors import DataError, Interrupted, UsageError
+from residua.errors import DataError, UsageError
 from residua.job import record
-from residua.job.best import hopeless
+from residua.job.best import Chosen
 from residua.job.detection import drawings
 from residua.job.detection.options import DetectOptions, changes, resumed, to_config
 from residua.job.detection.plan import Plan, complete, data_of, engine_of, prepare
-from residua.job.events import Decided, Event, Finished, Started, Tested, Validated
+from residua.job.events import Event, Finished, Started, Tested
 from residua.job.stopping import Stop, Stopped, signals
+from residua.job.underway import UnderWay, course, length
 from residua.training import recipe as recipes
-from residua.training.loop import Epoch, State, Step, begin, fit
+from residua.training.loop import Epoch, Learn, State, begin
+from residua.training.recipe import Recipe
 from residua.training.run import Run, check_free, free_name
-from residua.training.schedule import total_steps
 
-#: Rows of metrics.jsonl for the steps of one epoch, at most.
-ROWS_PER_EPOCH = 20
 #: Pictures to one pass of an evaluation.
 EVALUATION_BATCH = 8
 #: How the parts of the net are called within a detector.
@@ -58,92 +55,32 @@ class Best:
 
 
 @dataclass
-class Session:
+class Session(UnderWay):
     """A training under way: the plan, the state, and what is kept beside it."""
 
     plan: Plan
-    run: Run
-    stop: Stop
-    state: State
     batches: BoxBatches
     best: Best | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of `best`
-    pending: Epoch | None = None  # an epoch that is trained and not yet validated
-    before: float = 0.0  # seconds of earlier sessions
-    began: float = field(default_factory=time.perf_counter)
-    saved: float = field(default_factory=time.perf_counter)
-    seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
 
-    @property
-    def seconds(self) -> float:
-        """Wall time so far."""
-        return self.before + time.perf_counter() - self.began
+    command = "residua detect train"
 
-    @property
-    def steps(self) -> int:
-        """How many steps the training takes."""
-        return total_steps(self.plan.recipe, self.batches.steps_per_epoch)
+    def learn(self) -> Learn:
+        """The gradient of all four losses."""
+        return learning(self.plan.recipe, self.plan.engine)
 
-    def events(self) -> Iterator[Event]:
-        """Train from where the state is to the end; then test."""
-        yield self.started()
-        if self.pending is not None:
-            yield from self.validate(self.pending)
-        if not self.done:
-            yield from self.train()
-        if self.state.step < self.steps:
-            yield self.stopped_early()
-        self.save()
-        yield from self.test()
-
-    def train(self) -> Iterator[Event]:
-        """Train to the end."""
-        plan, per_epoch, steps = self.plan, self.batches.steps_per_epoch, self.steps
-        rarely = max(1, per_epoch // ROWS_PER_EPOCH)
-        learn = learning(plan.recipe, plan.engine)
-        recipe = replace(plan.recipe, freeze=tuple(BODY + name for name in plan.recipe.freeze))
-        for event in fit(self.state, self.batches, recipe, plan.engine, learn=learn):
-            if isinstance(event, Step):
-                if event.step % rarely == 0 or event.step in (1, steps):
-                    self.run.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
-                yield event
-                if event.step % per_epoch == 0 or event.step == steps:
-                    continue  # its epoch follows at once
-            else:
-                yield event
-                yield from self.validate(event)
-            if self.done:
-                break
-            if self.stop.asked:
-                self.interrupted()
-            if time.perf_counter() - self.saved >= plan.options.save_every:
-                self.save()
-
-    @property
-    def done(self) -> bool:
-        """Whether all steps are taken, or no better epoch is to be hoped for."""
-        epochs = 0 if self.pending is not None else self.state.step // self.batches.steps_per_epoch
-        return self.state.step >= self.steps or hopeless(self.plan.recipe, self.best, epochs)
-
-    def stopped_early(self) -> Decided:
-        """What to say then."""
-        assert self.best is not None
-        why = f"{self.plan.recipe.early_stop_epochs} epochs brought nothing better than epoch {self.best.epoch}"
-        epochs = self.state.step // self.batches.steps_per_epoch
-        decision = Decision("stopped early", f"after epoch {epochs}", why, "--set early_stop_epochs=none")
-        record.decisions(self.run, (decision,))
-        return Decided((decision,))
+    def recipe(self) -> Recipe:
+        """The plan's recipe, its parts named as within a detector."""
+        return replace(self.plan.recipe, freeze=tuple(BODY + name for name in self.plan.recipe.freeze))
 
     def started(self) -> Started:
         """What begins."""
-        plan, per_epoch, steps = self.plan, self.batches.steps_per_epoch, self.steps
+        plan = self.plan
         return Started(
             run=self.run.folder, arch=f"{plan.row.net.name} {plan.row.form}", data=plan.dataset.name,
             classes=len(plan.dataset.classes),
             images={name: len(split) for name, split in plan.dataset.splits.items()},
             params=sum(p.numel() for p in self.state.net.parameters()), layers=plan.row.net.layers,
-            side_px=plan.view.short_px, step=self.state.step, steps=steps, steps_per_epoch=per_epoch,
-            epochs=math.ceil(steps / per_epoch), metric="AP50",
+            side_px=plan.view.short_px, **length(self), metric="AP50",
         )  # fmt: skip
 
     def evaluated(self, net: nn.Module, name: str) -> tuple[BoxEvaluation, list[Found]]:
@@ -156,32 +93,26 @@ class Session:
         except Stopped:
             self.interrupted()
 
-    def validate(self, epoch: Epoch) -> Iterator[Validated]:
-        """Evaluate the held-out images after an epoch, keep the weights if they are the best, write the row."""
-        self.pending = epoch
-        row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]}
+    def judge(self, epoch: Epoch) -> tuple[BoxEvaluation, Best, dict[str, Any]] | None:
+        """Evaluate the held-out images."""
         if "val" not in self.plan.dataset.splits:
-            self.keep(Best(epoch.epoch))
-            self.close(epoch, row)
-            return
+            return None
         found, _ = self.evaluated(self.state.ema.net, "val")
         now = Best(epoch.epoch, found.n, found.coco["ap"] or 0.0, found.coco["ap50"] or 0.0)
-        if better := self.best is None or now.score >= self.best.score:
-            self.keep(now)
-        self.close(epoch, row | {"val_ap": now.ap, "val_ap50": now.ap50, "val_voc12": found.voc12})
-        yield Validated(epoch.epoch, found, better)
+        return found, now, {"val_ap": now.ap, "val_ap50": now.ap50, "val_voc12": found.voc12}
 
-    def close(self, epoch: Epoch, row: dict[str, Any]) -> None:
-        """The epoch is done."""
-        self.run.log(row)
-        self.pending = None
-        self.seen = (self.seen[0] + epoch.images_per_second * epoch.seconds, self.seen[1] + epoch.seconds)
+    def better(self, now: Chosen) -> bool:
+        """Whether to keep this epoch rather than the best so far."""
+        assert isinstance(now, Best)
+        return self.best is None or now.score >= self.best.score
 
-    def keep(self, best: Best) -> None:
-        """The present weights are the ones to keep."""
-        self.best = best
-        self.kept = {k: v.detach().cpu().clone() for k, v in self.state.ema.net.state_dict().items()}
-        self.write_model(self.state.ema.net)
+    def unjudged(self, epoch: int) -> Best:
+        """An epoch without held-out images."""
+        return Best(epoch)
+
+    def recalled(self, words: dict[str, Any]) -> Best:
+        """An epoch that was saved."""
+        return Best(**words)
 
     def write_model(self, net: nn.Module, test: BoxEvaluation | None = None) -> None:
         """model.safetensors, with all that is needed to use it."""
@@ -199,50 +130,10 @@ class Session:
         )  # fmt: skip
         modelfile.save(self.run.path("model.safetensors"), net, header, overwrite=True)
 
-    # -- saving, stopping -------------------------------------------------------------------------------------------
-
-    def save(self) -> None:
-        """Everything that going on needs."""
+    def words(self) -> dict[str, Any]:
+        """What else going on needs to be saved."""
         plan = self.plan
-        self.run.save_state({
-            "train": self.state.state_dict(),
-            "best": None if self.best is None else asdict(self.best),
-            "kept": self.kept,
-            "pending": None if self.pending is None else asdict(self.pending),
-            "seconds": self.seconds,
-            "seen": list(self.seen),
-            "row": json.dumps(row_to_json(plan.row)),
-            "view": json.dumps(plan.view.to_json()),
-            "lineage": json.dumps(plan.lineage),
-            "data": plan.dataset.fingerprint,
-        })  # fmt: skip
-        self.saved = time.perf_counter()
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Take up what `save` kept; rows and weights of a later time that was lost go away."""
-        self.state.load_state_dict(saved["train"])
-        self.best = None if saved["best"] is None else Best(**saved["best"])
-        self.kept = saved["kept"]
-        self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
-        self.before, self.seen = saved["seconds"], tuple(saved["seen"])
-        self.run.forget_after(self.state.step)
-        if self.kept:
-            self.write_model(self.kept_net())
-
-    def interrupted(self) -> NoReturn:
-        """Save and leave."""
-        self.save()
-        again = f"residua detect train --resume {shlex.quote(str(self.run.folder))}"
-        raise Interrupted(f"stopped at step {self.state.step} of {self.steps}, saved; go on with: {again}")
-
-    # -- the end ----------------------------------------------------------------------------------------------------
-
-    def kept_net(self) -> nn.Module:
-        """A net with the weights that are kept; the one in training stays as it is."""
-        net = copy.deepcopy(self.state.ema.net)
-        if self.kept:
-            net.load_state_dict(self.kept)
-        return net
+        return {"row": json.dumps(row_to_json(plan.row)), "view": json.dumps(plan.view.to_json())}
 
     def test(self) -> Iterator[Tested | Finished]:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
@@ -250,10 +141,9 @@ class Session:
         run.write_metrics_csv()
         evaluation, found = self.evaluated(net, "test") if "test" in plan.dataset.splits else (None, [])
         self.write_model(net, evaluation)
-        rate = self.seen[0] / self.seen[1] if self.seen[1] else None
         chosen = None if self.best is None else self.best.epoch
         run.write_json("summary.json", summary(plan) | {
-            "seconds": self.seconds, "train_images_per_second": rate, "best_epoch": chosen,
+            "seconds": self.seconds, "train_images_per_second": self.pace, "best_epoch": chosen,
             "params": sum(p.numel() for p in net.parameters()),
         })  # fmt: skip
         if evaluation is not None:
@@ -290,13 +180,7 @@ def train(options: DetectOptions) -> Iterator[Event]:
     check_installed()
     with signals() as stop:
         session, decisions = (resumed_session if options.resume else new_session)(options, stop)
-        with session.run:
-            try:
-                yield Decided(decisions)
-                yield from session.events()
-            except KeyboardInterrupt:
-                again = f"residua detect train --resume {shlex.quote(str(session.run.folder))}"
-                raise Interrupted(f"stopped at once; go on from the last saved step with: {again}") from None
+        yield from course(session, decisions)
 
 
 def begun(plan: Plan) -> State:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from residua.detect.counts import Found
+from residua.boxes.found import Found
 
 #: Colours that people of any sight tell apart, light enough for dark words (Okabe & Ito 2008, and Tol's bright ones).
 COLOURS = (

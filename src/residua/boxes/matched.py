@@ -1,4 +1,4 @@
-"""A detector and data brought together: boxes that count in the model's classes."""
+"""A model and data brought together: boxes that count in the model's classes."""
 
 from dataclasses import replace
 
@@ -9,26 +9,25 @@ from residua.boxes.sources import listed
 from residua.data.dataset import FileImages
 from residua.data.names import shown
 from residua.data.splits import some
-from residua.detect.predict import DetectorModel
 from residua.errors import DataError
 
 #: The seed by which trainings hold out a test where the data bring none.
 SEED = 0
 
 
-def matched(model: DetectorModel, spec: str, split: str) -> tuple[BoxDataset, str]:
-    """The data with labels in the order of the model's classes, and the name of the split that was asked for.
+def matched(classes: tuple[str, ...], mode: str, spec: str, split: str) -> tuple[BoxDataset, str]:
+    """The data with labels in the order of a model's classes, and the name of the split that was asked for.
 
-    "all" is every picture. Raises DataError for a class that the model does not have, or a split that is not there.
+    `mode` is that of the model's view; "all" is every picture. Raises DataError for a class that the model does not
+    have, or a split that is not there.
     """
     dataset = dataset_of(listed(spec), train=False)
-    if strange := [c for c in used(dataset) if c not in model.classes]:
-        theirs = some(list(model.classes), 4)
-        raise DataError(f"class '{shown(strange[0])}' of {spec} is none of the model's {len(model.classes)} ({theirs})")
-    place = np.array([model.classes.index(c) if c in model.classes else -1 for c in dataset.classes], np.int64)
-    mode = model.header.view.mode
+    if strange := [c for c in used(dataset) if c not in classes]:
+        theirs = some(list(classes), 4)
+        raise DataError(f"class '{shown(strange[0])}' of {spec} is none of the model's {len(classes)} ({theirs})")
+    place = np.array([classes.index(c) if c in classes else -1 for c in dataset.classes], np.int64)
     splits = {name: renamed(s, place, mode) for name, s in dataset.splits.items()}
-    dataset = replace(dataset, classes=model.classes, splits=splits)
+    dataset = replace(dataset, classes=classes, splits=splits)
     if split == "all":
         return replace(dataset, splits={"all": joined(list(splits.values()))}), "all"
     if split not in splits and "train" in splits:
