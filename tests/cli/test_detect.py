@@ -83,16 +83,16 @@ def test_predict_draws_and_writes_tables(residua: Residua, shapes: Path, detecto
 
 
 def test_an_interrupt_leaves_tables_of_what_was_found(residua: Residua, shapes: Path, detector: Path, monkeypatch):
-    from residua.cli.detect.predict import Work
+    from residua.cli.boxes_found import Work
 
-    add = Work.add
+    draw = Work._drawn
 
     def third(work, one):
         if len(work.answers) == 2:
             raise KeyboardInterrupt
-        add(work, one)
+        return draw(work, one)
 
-    monkeypatch.setattr(Work, "add", third)
+    monkeypatch.setattr(Work, "_drawn", third)
     ran = residua("detect", "predict", detector, shapes / "JPEGImages", "--out", "found")
     assert ran.code == 130 and ran.line == "interrupted"
     assert len(json.loads(Path("found/detections.json").read_text())["images"]) == 2

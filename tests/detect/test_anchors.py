@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from residua.detect.anchors import fitted, mean_overlap, means
+from residua.boxes.anchors import means
+from residua.detect.anchors import fitted, mean_overlap
 from residua.detect.row import detector_row
 from residua.nn.zoo import find
 

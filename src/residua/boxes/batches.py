@@ -57,6 +57,17 @@ class BoxBatch:
         return len(self.targets)
 
 
+def sliced(batch: BoxBatch, size: int) -> Iterator[BoxBatch]:
+    """The batch in slices of `size` pictures, or a few more; each on no larger a canvas than it needs."""
+    parts = max(1, len(batch) // size)
+    for rows in np.array_split(np.arange(len(batch)), parts):
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        sides = batch.sides[first:last]
+        height, width = canvas(list(sides))
+        images = batch.images[first:last, :, :height, :width]
+        yield BoxBatch(images, sides, batch.targets[first:last], batch.index[first:last])
+
+
 class BoxBatches:
     """The training batches of a split. Batch `step` depends on (seed, step) alone, whoever asks for it and when.
 

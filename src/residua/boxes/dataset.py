@@ -12,7 +12,7 @@ from residua.boxes.listing import Boxes, Flags, Indices, Marked
 from residua.data.dataset import FileImages, Skipped, fingerprint
 from residua.data.decode import BadPicture, inspect, orientation
 from residua.data.names import shown
-from residua.data.splits import TEST_FRACTION, VAL_AT_MOST, some
+from residua.data.splits import TEST_FRACTION, VAL_AT_MOST, by_turns, some
 from residua.errors import DataError, UsageError
 
 #: A box that is thinner than this many pixels within its picture holds nothing.
@@ -315,7 +315,7 @@ def arranged(
     if limit is not None:
         if limit < 1:
             raise UsageError(f"the limit must be at least one picture, got {limit}")
-        splits = {name: s.take(np.arange(min(limit, len(s)))) for name, s in splits.items()}
+        splits = {name: s.take(by_turns(first_labels(s), limit)) for name, s in splits.items()}
         notes.append(f"limited to {limit} pictures of each split")
     for name in ("train", "val", "test"):
         none = [c for c in absent(splits[name], dataset.classes) if c not in before] if name in splits else []
@@ -332,6 +332,11 @@ def arranged(
 def absent(split: BoxSplit, classes: Sequence[str]) -> list[str]:
     """The classes that a split has no box of."""
     return [c for c, n in zip(classes, split.counts(len(classes)), strict=True) if not n]
+
+
+def first_labels(split: BoxSplit) -> Indices:
+    """The class of each picture's first box; -1 for background."""
+    return np.array([int(t.labels[0]) if len(t.labels) else -1 for t in split.targets], np.int64)
 
 
 def divided(split: BoxSplit, share: float, *key: int | str) -> tuple[BoxSplit, BoxSplit]:

@@ -24,9 +24,9 @@ def drawn(
     image = photo.convert("RGB")
     line = max(2, round(max(image.size) / 320))
     pen = ImageDraw.Draw(image)
-    for box in [] if truth is None else truth.tolist():
-        pen.rectangle(grown(box, -line), outline=DARK, width=max(1, line // 2))
-        pen.rectangle(grown(box, -line // 2), outline=WHITE, width=max(1, line // 2))
+    for box in [] if truth is None else truth.tolist():  # white between two dark lines: seen on any ground
+        pen.rectangle(grown(box, 1), outline=DARK, width=line + 2)
+        pen.rectangle(box, outline=WHITE, width=line)
     sure = [i for i in np.argsort(found.scores, kind="stable").tolist() if found.scores[i] >= threshold]
     for i in sure:
         pen.rectangle(found.boxes[i].tolist(), outline=colour(int(found.labels[i])), width=line)

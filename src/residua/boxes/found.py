@@ -15,3 +15,7 @@ class Found:
     boxes: Floats
     labels: npt.NDArray[np.int64]
     scores: Floats
+
+    def first(self, n: int) -> "Found":
+        """The first n of them."""
+        return Found(self.boxes[:n], self.labels[:n], self.scores[:n])

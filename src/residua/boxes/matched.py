@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from residua.boxes.dataset import BoxDataset, BoxSplit, Target, arranged, dataset_of
+from residua.boxes.one_class import one_class
 from residua.boxes.sources import listed
 from residua.data.dataset import FileImages
 from residua.data.names import shown
@@ -15,13 +16,17 @@ from residua.errors import DataError
 SEED = 0
 
 
-def matched(classes: tuple[str, ...], mode: str, spec: str, split: str) -> tuple[BoxDataset, str]:
+def matched(
+    classes: tuple[str, ...], mode: str, spec: str, split: str, *, alone: bool = False
+) -> tuple[BoxDataset, str]:
     """The data with labels in the order of a model's classes, and the name of the split that was asked for.
 
-    `mode` is that of the model's view; "all" is every picture. Raises DataError for a class that the model does not
-    have, or a split that is not there.
+    `mode` is that of the model's view; "all" is every picture; `alone` leaves out what does not show one class alone.
+    Raises DataError for a class that the model does not have, or a split that is not there.
     """
     dataset = dataset_of(listed(spec), train=False)
+    if alone:
+        dataset = one_class(dataset, train=False)
     if strange := [c for c in used(dataset) if c not in classes]:
         theirs = some(list(classes), 4)
         raise DataError(f"class '{shown(strange[0])}' of {spec} is none of the model's {len(classes)} ({theirs})")

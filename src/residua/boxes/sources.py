@@ -6,6 +6,7 @@ from pathlib import Path
 from residua.boxes import coco, table, voc, yolo
 from residua.boxes.dataset import BoxDataset, arranged, dataset_of
 from residua.boxes.listing import Marked
+from residua.boxes.one_class import one_class
 from residua.data.names import shown
 from residua.data.table import read_csv
 from residua.errors import DataError
@@ -39,12 +40,15 @@ def listed(spec: str) -> Marked:
     raise DataError(f"{shown(spec)}: no annotations of boxes found: {FORMATS}")
 
 
-def open_boxes(spec: str, *, seed: int = 0, val_fraction: float = 0.1, limit: int | None = None) -> BoxDataset:
+def open_boxes(
+    spec: str, *, seed: int = 0, val_fraction: float = 0.1, limit: int | None = None, alone: bool = False
+) -> BoxDataset:  # fmt: skip
     """The pictures with boxes of a folder, a JSON file or a CSV table, with train, val and test.
 
-    Raises DataError or UsageError, in one line.
+    `alone`: those that show things of one class alone. Raises DataError or UsageError, in one line.
     """
-    return arranged(dataset_of(listed(spec)), seed=seed, val_fraction=val_fraction, limit=limit)
+    dataset = dataset_of(listed(spec))
+    return arranged(one_class(dataset) if alone else dataset, seed=seed, val_fraction=val_fraction, limit=limit)
 
 
 def recognised(spec: str) -> bool:

@@ -13,7 +13,7 @@ from residua.boxes.dataset import BoxDataset
 from residua.data.cache import Decoding
 from residua.data.decode import Source
 from residua.data.prepare import Preparation
-from residua.data.view import View, measure, resized
+from residua.data.view import SMALL_SIDE_PX, View, measure, resized
 from residua.errors import UsageError
 from residua.words import unknown
 
@@ -21,6 +21,10 @@ from residua.words import unknown
 WHOLE = 32
 #: Short and long side of large pictures (torchvision, after Lin et al. 2017).
 LARGE = (800, 1333)
+#: The side of a photo as a square.
+PHOTO_PX = 224
+#: How a picture is scaled: as a whole, or to a square, its ratio given up.
+FITS = ("scale", "squash")
 #: No side of a view is larger.
 MOST_PX = 16384
 
@@ -28,28 +32,36 @@ MOST_PX = 16384
 @dataclass(frozen=True)
 class BoxView:
     """A picture is scaled, up or down, so that its short side has `short_px`, or less where its long side would have
-    more than `long_px`; then normalised. Raises UsageError for numbers that make no view.
-    """  # fmt: skip
+    more than `long_px`; or, where `fit` is "squash", to a square of that side. Then it is normalised.
+
+    Raises UsageError for numbers that make no view.
+    """
 
     short_px: int
     long_px: int
     mode: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: str = "scale"
 
     def __post_init__(self) -> None:
         """Check words and numbers: a view may come from a file."""
+        if self.fit not in FITS:
+            raise unknown("fit of a view of boxes", str(self.fit), FITS)
         sides = (self.short_px, self.long_px)
         if not all(type(n) is int for n in sides) or not WHOLE <= self.short_px <= self.long_px <= MOST_PX:
             raise UsageError(
                 f"a view of boxes needs whole numbers {WHOLE} <= short_px <= long_px <= {MOST_PX}, got {sides}"
             )
+        if self.fit == "squash" and self.short_px != self.long_px:
+            raise UsageError(f"a square has equal sides, got {self.short_px} and {self.long_px}")
         _ = self.colours
 
     @property
     def colours(self) -> View:
         """The view of channels and numbers alone."""
-        return View(self.short_px, "pad", self.short_px, self.mode, self.mean, self.std)
+        fit = "squash" if self.fit == "squash" else "pad"
+        return View(self.short_px, fit, self.short_px, self.mode, self.mean, self.std)
 
     @property
     def channels(self) -> int:
@@ -58,6 +70,8 @@ class BoxView:
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Height and width to which a picture of this height and width is scaled, rounded as torchvision does it."""
+        if self.fit == "squash":
+            return self.short_px, self.short_px
         short, long = min(height, width), max(height, width)
         if self.short_px * long <= self.long_px * short:
             new_short, new_long = self.short_px, int(self.short_px * long / short)
@@ -67,8 +81,8 @@ class BoxView:
 
     @property
     def preparation(self) -> Preparation:
-        """What is done to a file first, and can be kept: scaled down to the short side, never up."""
-        return Preparation(self.colours, self.short_px)
+        """What is done to a file first, and can be kept: scaled down to the short side, never up; a square at once."""
+        return Preparation(self.colours, None if self.fit == "squash" else self.short_px)
 
     def picture(self, source: Source, size: tuple[int, int]) -> Tensor:
         """The scaled picture, uint8 (C, h, w), of a file, its bytes or a PIL image of this height and width.
@@ -133,6 +147,18 @@ def view_for(dataset: BoxDataset, *, short_px: int | None = None, long_px: int |
     long = long_px or max(short, min(round(short * LARGE[1] / LARGE[0]), MOST_PX))
     mean, std = measure(train.images, 256)
     return BoxView(max(WHOLE, short), max(WHOLE, long), "L" if dataset.channels == 1 else "RGB", mean, std)
+
+
+def square_view(dataset: BoxDataset, *, side_px: int | None = None) -> BoxView:
+    """The view in which every picture is a square, so that a net that names one thing sees all of each alike.
+
+    Small pictures keep their median short side, photos get 224 pixels; mean and deviation are measured on train.
+    """
+    train = dataset.splits["train"]
+    median = int(np.median(train.sizes.min(1)))
+    side = max(WHOLE, side_px or (median if median <= SMALL_SIDE_PX else PHOTO_PX))
+    mean, std = measure(train.images, 256)
+    return BoxView(side, side, "L" if dataset.channels == 1 else "RGB", mean, std, "squash")
 
 
 def canvas(sides: list[tuple[int, int]]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from residua.cli.detect import app as detect
 from residua.cli.eval import evaluate
 from residua.cli.explain import explain as explain_pictures
 from residua.cli.help import Command, Group, show
+from residua.cli.localize import app as localize
 from residua.cli.predict import predict
 from residua.cli.report import report
 from residua.cli.study import study
@@ -70,6 +71,7 @@ app.command("archs", cls=Command)(archs)
 app.command("describe", cls=Command)(describe)
 app.command("convert", cls=Command)(convert)
 app.add_typer(detect)
+app.add_typer(localize)
 app.add_typer(depth)
 
 

@@ -24,20 +24,34 @@ from residua.cli.options import (
     recipes,
     starting,
 )  # fmt: skip
+from residua.cli.training_options import (
+    DATA,
+    MACHINE,
+    NET,
+    RECIPE,
+    RUN,
+    AcceptChanges,
+    Compute,
+    Epochs,
+    Freeze,
+    Lr,
+    MemoryFormat,
+    Precision,
+    Resume,
+    SaveEvery,
+    Seed,
+    Sets,
+    Steps,
+    StepSize,
+    option,
+)
 
 if TYPE_CHECKING:
     from residua.evaluate import Evaluation
     from residua.job import TrainOptions
 
-NET, RECIPE, DATA, MACHINE, RUN = "net", "recipe", "data", "machine", "run"
 #: Parameters of the command that are no options of a training.
 OWN = ("config", "print_config", "json", "debug", "recipe", "sets")
-
-
-def option(flag: str, help: str, section: str, **words: Any) -> Any:
-    """An option under a section of the help; `shown` is its default in words."""
-    shown = words.pop("shown", False)
-    return typer.Option(flag, help=help, rich_help_panel=section, show_default=shown, **words)
 
 
 def train(
@@ -100,27 +114,11 @@ def train(
             autocompletion=starting(recipes),
         ),
     ] = None,
-    epochs: Annotated[
-        float | None, option("--epochs", "how often to see every picture", RECIPE, metavar="N", shown="the recipe's")
-    ] = None,
-    steps: Annotated[
-        int | None, option("--steps", "how many batches to see, instead of epochs", RECIPE, metavar="N")
-    ] = None,
-    batch_size: Annotated[
-        int | None, option("--batch-size", "pictures to one step", RECIPE, metavar="N", shown="the recipe's")
-    ] = None,
-    lr: Annotated[
-        float | None, option("--lr", "the largest learning rate", RECIPE, metavar="RATE", shown="the recipe's")
-    ] = None,
-    freeze: Annotated[
-        str | None,
-        option(
-            "--freeze",
-            "parts of the net that stay as the weights have them, statistics included: stem,stages.0",
-            RECIPE,
-            metavar="PART,PART",
-        ),
-    ] = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch_size: StepSize = None,
+    lr: Lr = None,
+    freeze: Freeze = None,
     balance: Annotated[
         str | None,
         choice(
@@ -144,15 +142,7 @@ def train(
             "--find-lr", "try learning rates on a copy first and draw what they do; training stays as it is", RECIPE
         ),
     ] = False,
-    sets: Annotated[
-        list[str] | None,
-        option(
-            "--set",
-            "set any field of the recipe, such as label_smoothing=0; may be given again",
-            RECIPE,
-            metavar="FIELD=VALUE",
-        ),
-    ] = None,
+    sets: Sets = None,
     root: Root = None,
     limit: Limit = None,
     image_size: Annotated[
@@ -190,16 +180,9 @@ def train(
         int | None,
         option("--folds", "train so many nets, each tested on another part of the data", DATA, metavar="K", min=2),
     ] = None,
-    device: Annotated[
-        str | None,
-        choice("--device", "where to compute", section=MACHINE, shown="auto", also="auto|cpu|cuda|cuda:N|mps"),
-    ] = None,
-    precision: Annotated[
-        str | None, choice("--precision", "numbers of the forward pass", section=MACHINE, shown="auto")
-    ] = None,
-    memory_format: Annotated[
-        str | None, choice("--memory-format", "order of the numbers in memory", section=MACHINE, shown="auto")
-    ] = None,
+    device: Compute = None,
+    precision: Precision = None,
+    memory_format: MemoryFormat = None,
     compile: Annotated[
         str | None, choice("--compile", "whether to compile the net", section=MACHINE, shown="auto")
     ] = None,
@@ -207,9 +190,7 @@ def train(
     workers: Workers = None,
     memory: Memory = None,
     cache_size: CacheSize = None,
-    seed: Annotated[
-        int | None, option("--seed", "what every random choice is drawn from", RUN, metavar="N", shown="0")
-    ] = None,
+    seed: Seed = None,
     out: Annotated[
         str | None,
         option(
@@ -220,9 +201,7 @@ def train(
             shown="runs/DATA-NET-N",
         ),
     ] = None,
-    save_every: Annotated[
-        float | None, option("--save-every", "how often to save the state", RUN, metavar="SECONDS", min=0, shown="30")
-    ] = None,
+    save_every: SaveEvery = None,
     watch_units: Annotated[
         bool,
         option("--watch-units", "write now and then what each unit does to its input, into units.jsonl", RUN),
@@ -236,12 +215,8 @@ def train(
             metavar="tensorboard|mlflow|wandb",
         ),
     ] = None,
-    resume: Annotated[
-        str | None, option("--resume", "go on with a run that was interrupted", RUN, metavar="RUN")
-    ] = None,
-    accept_changes: Annotated[
-        bool, option("--accept-changes", "with --resume: go on although options or data are others than before", RUN)
-    ] = False,
+    resume: Resume = None,
+    accept_changes: AcceptChanges = False,
     config: Annotated[
         str | None,
         option(

@@ -5,13 +5,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from residua import seeds
+from residua.boxes.anchors import means, overlaps
 from residua.detect.row import DetectorRow
 
 Floats = npt.NDArray[np.float64]
-
-#: Rounds of k-means, which settles long before.
-ROUNDS = 100
 
 
 def fitted(row: DetectorRow, sides: Floats) -> DetectorRow:
@@ -27,24 +24,9 @@ def fitted(row: DetectorRow, sides: Floats) -> DetectorRow:
     return replace(row, anchor_sizes=grouped, anchor_ratios=tuple(round(float(r), 3) for r in ratios))
 
 
-def means(values: Floats, k: int) -> Floats:
-    """The middles of k groups of numbers, rising (k-means in one dimension, begun at quantiles)."""
-    middles = np.quantile(values, (np.arange(k) + 0.5) / k)
-    middles += 1e-6 * np.sort(seeds.generator("anchors").random(k))  # equal ones would stay equal
-    for _ in range(ROUNDS):
-        nearest = np.abs(values[:, None] - middles[None]).argmin(1)
-        moved = np.array([values[nearest == i].mean() if (nearest == i).any() else middles[i] for i in range(k)])
-        if np.allclose(moved, middles):
-            break
-        middles = moved
-    return np.sort(middles)
-
-
 def mean_overlap(row: DetectorRow, sides: Floats) -> float:
     """How well the best anchor overlaps each box with the same middle, on average."""
     sizes = np.array([s for of in row.anchor_sizes for s in of])[:, None]
     ratios = np.sqrt(np.array(row.anchor_ratios))[None]
     anchors = np.stack([(sizes / ratios).ravel(), (sizes * ratios).ravel()], axis=1)
-    inside = np.minimum(sides[:, None], anchors[None]).prod(2)
-    union = sides.prod(1)[:, None] + anchors.prod(1)[None] - inside
-    return float((inside / union).max(1).mean())
+    return float(overlaps(sides, anchors).max(1).mean())

@@ -47,9 +47,9 @@ def save(path: str | Path, net: nn.Module, header: DetectorHeader, *, overwrite:
 
 def load(path: str | Path) -> tuple[Detector, DetectorHeader]:
     """The detector, in evaluation mode on the CPU, and its header. Raises DataError for anything but such a file."""
-    words, tensors = modelfile.unseal(model_path(path))
+    words, tensors = modelfile.unseal(modelfile.model_path(path))
     if words.get("task") != TASK:
-        raise DataError(f"{path} is no detector: `residua predict` takes it")
+        raise DataError(f"{path} is no detector: {modelfile.taker(words)} takes it")
     try:
         header = DetectorHeader(
             row=row_from_json(words["detector"]), classes=tuple(map(str, words["classes"])),
@@ -62,9 +62,3 @@ def load(path: str | Path) -> tuple[Detector, DetectorHeader]:
     except (UsageError, KeyError, TypeError, ValueError, RuntimeError) as e:
         raise DataError(f"{path} is damaged: its header describes no detector ({str(e).splitlines()[0]})") from e
     return net.eval(), header
-
-
-def model_path(path: str | Path) -> Path:
-    """The file of a path that may be a run folder."""
-    place = Path(path)
-    return place / "model.safetensors" if place.is_dir() else place

@@ -62,8 +62,7 @@ class DetectorRow:
     @property
     def strides(self) -> tuple[int, ...]:
         """The stride of each stage of the net."""
-        first = {"7x7": 4, "5x5": 2, "3x3": 1}[self.net.stem]
-        return tuple(first * 2**i for i in range(len(self.net.depths)))
+        return self.net.strides
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -81,15 +80,13 @@ def stages_of(net: Arch, form: str) -> tuple[int, ...]:
     depth = len(net.depths)
     if form == "c4":
         return (depth - 2,)
-    first = {"7x7": 4, "5x5": 2, "3x3": 1}[net.stem]
-    coarse = tuple(i for i in range(depth) if first * 2**i >= 4)
+    coarse = tuple(i for i, stride in enumerate(net.strides) if stride >= 4)
     return coarse if len(coarse) > 1 else tuple(range(max(0, depth - 2), depth))
 
 
 def anchors_for(net: Arch, form: str, times: float) -> tuple[tuple[float, ...], ...]:
     """Anchor sizes: of each map its stride times `times`; of the single map of c4 five sizes (32 to 512 at 8 times)."""
-    first = {"7x7": 4, "5x5": 2, "3x3": 1}[net.stem]
-    strides = [first * 2**i for i in stages_of(net, form)]
+    strides = [net.strides[i] for i in stages_of(net, form)]
     if form == "c4":
         base = strides[0] * times / 4
         return (tuple(float(base * 2**i) for i in range(5)),)

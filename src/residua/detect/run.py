@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residua.boxes.batches import BoxBatch, Pictures
+from residua.boxes.batches import BoxBatch, Pictures, sliced
 from residua.boxes.found import Found
-from residua.boxes.view import BoxView, canvas, scales
+from residua.boxes.view import BoxView, scales
 from residua.detect.counts import BoxEvaluation, evaluated
 from residua.detect.detector import Detections, Detector, wanted
 from residua.engine import Engine
@@ -38,17 +38,6 @@ def learning(recipe: Recipe, engine: Engine) -> Learn:
         return sums
 
     return learn
-
-
-def sliced(batch: BoxBatch, size: int) -> Iterator[BoxBatch]:
-    """The batch in slices of `size` pictures, or a few more; each on no larger a canvas than it needs."""
-    parts = max(1, len(batch) // size)
-    for rows in np.array_split(np.arange(len(batch)), parts):
-        first, last = int(rows[0]), int(rows[-1]) + 1
-        sides = batch.sides[first:last]
-        height, width = canvas(list(sides))
-        images = batch.images[first:last, :, :height, :width]
-        yield BoxBatch(images, sides, batch.targets[first:last], batch.index[first:last])
 
 
 def detected(net: Detector, batches: Iterable[BoxBatch], engine: Engine) -> Iterator[tuple[int, Detections]]:

@@ -67,6 +67,12 @@ class Arch:
         return 2 if self.branch == "basic" else 3
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """How many pixels apart the places of each stage's map are."""
+        first = {"7x7": 4, "5x5": 2, "3x3": 1}[self.stem]
+        return tuple(first * 2**i for i in range(len(self.depths)))
+
+    @property
     def layers(self) -> int:
         """Weighted layers as the papers count them: stem, branches and classifier.
 

@@ -149,6 +149,18 @@ def task_of(path: str | Path) -> str | None:
         return None
 
 
+def taker(words: Mapping[str, Any]) -> str:
+    """The command that takes the model of a file with this header."""
+    task = str(words.get("task", CLASSIFICATION))
+    return f"`residua {VERBS[task]} predict`" if task in VERBS else "`residua predict`"
+
+
+def model_path(path: str | Path) -> Path:
+    """The file of a path that may be a run folder."""
+    place = Path(path)
+    return place / "model.safetensors" if place.is_dir() else place
+
+
 def read_header(path: str | Path) -> Header:
     """The header of a model file, without its weights.
 

@@ -13,6 +13,8 @@ from residua.report.files import read
 from residua.report.finder import finder
 from residua.report.folds import folds_page
 from residua.report.label_errors import label_errors
+from residua.report.localization import localization_page
+from residua.report.localization_card import write_localization_card
 from residua.report.page import page
 from residua.report.reliability import reliability
 from residua.report.watched import watched
@@ -43,9 +45,13 @@ def draw(run: Path) -> Path:
     """
     if (run / "folds.json").is_file():
         return folds_page(run)
-    if (files := read(run)).detects:
+    files = read(run)
+    if files.task == "detection":
         write_detection_card(files)
-        return detection_page(run)
+        return detection_page(files)
+    if files.task == "localization":
+        write_localization_card(files)
+        return localization_page(files)
     curves(run, run / "curves.png")
     confusion(run, run / "confusion.png")
     watched(run, run / "units.png")

@@ -30,7 +30,7 @@ def boxes_page(
     """
     return rendered(
         "boxes_check.html.j2", out, content(document, examples, photo_of) | {"sample": thumbs(sample, photo_of)},
-        sheets=("sections.css", "data_check.css", "detection.css"),
+        sheets=("sections.css", "data_check.css", "boxes_run.css"),
     )  # fmt: skip
 
 

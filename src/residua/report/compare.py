@@ -101,7 +101,7 @@ def _opened(folders: Sequence[Path]) -> list[Compared]:
             raise DataError(f"'{folder}' is a cross-validation, not a run: compare its fold-1, fold-2, ...")
     files = [read(f) for f in folders]
     for folder, file in zip(folders, files, strict=True):
-        if file.detects:
+        if file.task != "classification":
             raise DataError(f"'{folder}' is the run of a detector: only runs of classifiers are compared")
     names = [p.name for p in places]
     named = names if len(set(names)) == len(names) else [facts.shown_path(f) for f in folders]

@@ -1,15 +1,16 @@
 """The model card of a detector: what it finds, what it was made from, how good it is, where it is not to be trusted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from residua.report import say
+from residua.report.boxes_card import FEW, data, elsewhere, training
+from residua.report.boxes_run import mapping
 from residua.report.card import LICENCE, NOT_FOR, Part, written
 from residua.report.files import RunFiles
 
-#: A class that is found with a lower average precision than this, one with fewer test boxes: each is a limit.
-PRECISION, BOXES = 0.7, 50
+#: A class that is found with a lower average precision than this is a limit.
+PRECISION = 0.7
 
 
 def write_detection_card(run: RunFiles) -> Path:
@@ -17,8 +18,8 @@ def write_detection_card(run: RunFiles) -> Path:
     parts = (
         Part("Intended use", tuple(_use(run))),
         Part("Not for", (NOT_FOR,)),
-        Part("Data", tuple(_data(run))),
-        Part("Training", tuple(_training(run))),
+        Part("Data", tuple(data(run))),
+        Part("Training", tuple(training(run, _what(run)))),
         Part("Results", tuple(_results(run)), points=True),
         Part("Known limits", tuple(_limits(run)), points=True),
         Part("Licence", (LICENCE,)),
@@ -36,29 +37,15 @@ def _use(run: RunFiles) -> Iterator[str]:
         )
 
 
-def _data(run: RunFiles) -> Iterator[str]:
-    images, boxes = (_mapping(run.summary.get(k)) for k in ("images", "boxes"))
-    words = {"train": "for training", "val": "for choosing", "test": "for testing"}
-    told = [f"{n:,} images with {boxes.get(s, 0):,} boxes {words.get(s, s)}" for s, n in images.items()]
-    yield f"{say.label(run.summary.get('data', ''))}: {'; '.join(told)}."
-    if mark := say.label(run.data_check.get("fingerprint") or ""):
-        yield f"Fingerprint {mark}: the same data give the same fingerprint."
-
-
-def _training(run: RunFiles) -> Iterator[str]:
-    recipe, detector = (_mapping(run.summary.get(k)) for k in ("recipe", "detector"))
-    view = _mapping(run.summary.get("view"))
+def _what(run: RunFiles) -> str:
+    detector, view = (mapping(run.summary.get(k)) for k in ("detector", "view"))
     form = "with a feature pyramid" if detector.get("form") == "fpn" else "in the C4 form"
-    norm, name, source = (say.label(v or "") for v in (detector.get("norm"), recipe.get("name"), recipe.get("source")))
-    yield f"Faster R-CNN {form}, norms {norm}, short side {view.get('short_px')} px."
-    yield f"Recipe {name} ({source}), batch {recipe.get('batch_size')}."
-    seconds = say.number(run.summary.get("seconds"))
-    if seconds:
-        yield f"Trained on {say.label(run.environment.get('processor', ''))} in {say.duration(seconds)}."
+    norm = say.label(detector.get("norm") or "")
+    return f"Faster R-CNN {form}, norms {norm}, short side {view.get('short_px')} px."
 
 
 def _results(run: RunFiles) -> Iterator[str]:
-    coco, n = _mapping(run.evaluation.get("coco")), say.number(run.evaluation.get("n"))
+    coco, n = mapping(run.evaluation.get("coco")), say.number(run.evaluation.get("n"))
     boxes = say.number(run.evaluation.get("boxes"))
     for key, words in (("ap50", "AP50, at overlap 0.5"), ("ap", "AP, over overlaps 0.5 to 0.95")):
         value = say.number(coco.get(key))
@@ -76,20 +63,12 @@ def _limits(run: RunFiles) -> Iterator[str]:
         told = ", ".join(f"{say.label(r.get('name', ''))} ({say.percent(v)})" for r, v in weak[:6])
         n = say.plural(len(weak), "class is", "classes are")
         yield f"{n} found with an AP50 below {100 * PRECISION:.0f} %: {told}."
-    few = [r for r in rows if (say.number(r.get("boxes")) or 0) < BOXES]
+    few = [r for r in rows if (say.number(r.get("boxes")) or 0) < FEW]
     if few:
         told = ", ".join(f"{say.label(r.get('name', ''))} ({say.count(r.get('boxes'))})" for r in few[:6])
-        yield f"Fewer than {BOXES} test boxes, so their figures are rough: {told}."
-    errors = _mapping(run.evaluation.get("errors"))
+        yield f"Fewer than {FEW} test boxes, so their figures are rough: {told}."
+    errors = mapping(run.evaluation.get("errors"))
     missed, right = say.number(errors.get("missed")), say.number(errors.get("right"))
     if missed is not None and right is not None and missed + right:
         yield f"At that score it misses {say.percent(missed / (missed + right))} of the boxes."
-    yield "It has learned nothing of things of other classes, and may take them for its own."
-    yield (
-        "The test images come from the same source as the training images; of pictures from elsewhere, another camera "
-        "or another time, expect more errors and count them with residua detect eval."
-    )
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    yield from elsewhere("residua detect eval")

@@ -34,9 +34,9 @@ class RunFiles:
     damaged: tuple[str, ...]
 
     @property
-    def detects(self) -> bool:
-        """Whether this is the run of a detector."""
-        return self.summary.get("task") == "detection"
+    def task(self) -> str:
+        """What was trained: "classification", "detection" or "localization"."""
+        return str(self.summary.get("task", "classification"))
 
     @property
     def finished(self) -> bool:

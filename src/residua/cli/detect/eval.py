@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from residua.cli.detect.train import BOXES_HELP
+from residua.cli.boxes_training import BOXES_HELP
 from residua.cli.options import BatchSize, Debug, Device, Exact, Json, Threads, Workers, choice
 
 

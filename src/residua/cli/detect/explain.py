@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from residua.cli.boxes_found import items, made, own_name, refused
 from residua.cli.options import Debug, Device, Json, Threads
-from residua.errors import DataError
 
 if TYPE_CHECKING:
     from residua.detect.explained import Explained
@@ -50,7 +50,6 @@ def explain(
       residua detect explain runs/cells-resnet18-fpn-1 new/cell.jpg
       residua detect explain model.safetensors photos/ --threshold 0.8 --out why
     """
-    from residua.cli.detect.predict import items
     from residua.cli.files import model_file, results_folder
 
     file = model_file(model)
@@ -65,41 +64,39 @@ def explain(
         from residua.files import write
 
         loaded = load(file, device=device, threads=threads)
-    from residua.cli.terminal import as_json, cell, counted, emit, results, say
+    from residua.cli.terminal import as_json, cell, emit, results, say
 
     least = loaded.threshold if threshold is None else threshold
     failures: list[dict[str, str]] = []
     rows: list[dict[str, Any]] = []
     taken: set[str] = set()
-    for name, source in items(paths, failures):
-        try:
-            of = explained(loaded, name, source)
-            image = drawn(of, source, threshold=least, proposals=proposals)
-        except BadPicture as e:
-            failures.append({"path": name, "reason": e.reason})
-            say(f"residua: cannot read {name}: {e.reason}")
-            continue
-        where = _write(folder, name, image, taken)
-        rows.append(of.to_json() | {"drawn": where})
-        if not json:
-            _say(of, least)
-    document = {"model": str(file), "threshold": least, "pictures": rows, "failures": failures}
-    if rows:
-        write(folder / "explanations.json", (as_json(document) + "\n").encode())
-        if not json:
-            results().print(cell("wrote   "), cell(str(folder), "bold"))
+    try:
+        for name, source in items(paths, failures):
+            try:
+                of = explained(loaded, name, source)
+                image = drawn(of, source, threshold=least, proposals=proposals)
+            except BadPicture as e:
+                failures.append({"path": name, "reason": e.reason})
+                say(f"residua: cannot read {name}: {e.reason}")
+                continue
+            rows.append(of.to_json() | {"drawn": _write(folder, name, image, taken)})
+            if not json:
+                _say(of, least)
+    finally:  # after Ctrl-C too: the document holds what was explained so far
+        document = {"model": str(file), "threshold": least, "pictures": rows, "failures": failures}
+        if rows:
+            write(folder / "explanations.json", (as_json(document) + "\n").encode())
+            if not json:
+                results().print(cell("wrote   "), cell(str(folder), "bold"))
     if json:
         emit(document)
-    if failures:
-        asked = counted(len(failures) + len(rows), "picture")
-        raise DataError(f"{len(failures):,} of {asked} could not be read (named above)")
+    refused(failures, len(rows))
 
 
 def _write(folder: Path, name: str, image: Any, taken: set[str]) -> str:
     """The drawing as a file of the picture's name."""
     import io
 
-    from residua.cli.detect.predict import made, own_name
     from residua.files import write
 
     content = io.BytesIO()

@@ -1,34 +1,13 @@
-"""The pictures of a detector's run: the first batch with its boxes, and test photos with what was found in them."""
+"""The pictures of a detector's test: photos with what was found in them, and curves."""
 
 import numpy as np
-from PIL import Image
 
-from residua.boxes.batches import BoxBatches
-from residua.boxes.draw import drawn, sheet
 from residua.boxes.found import Found
-from residua.data.decode import BadPicture, as_image, decode
 from residua.detect.counts import BoxEvaluation, kinds_of
 from residua.job import record
+from residua.job.boxes.drawings import BEST, WORST, photo_of
 from residua.job.detection.plan import Plan
 from residua.training.run import Run
-
-#: Of the test photos so many with most errors and so many with none are drawn, at this long side.
-WORST, BEST, SIDE_PX = 8, 4, 640
-#: The contact sheet: pictures of the first batch, in rows of so many, at this side.
-SHOWN, COLUMNS, CELL_PX = 8, 4, 320
-
-
-def batch(plan: Plan, batches: BoxBatches) -> Image.Image:
-    """Pictures of the first batch as the net sees them, with their boxes."""
-    first = batches.at(0)
-    images = []
-    for i in range(min(SHOWN, len(first))):
-        height, width = first.sides[i]
-        target = first.targets[i]
-        found = Found(target.boxes.astype(np.float64), target.labels, np.ones(len(target.labels)))
-        photo = as_image(plan.view.restore(first.images[i, :, :height, :width]))
-        images.append(drawn(photo, found, plan.dataset.classes, tags=False))
-    return sheet(images, COLUMNS, CELL_PX)
 
 
 def write(run: Run, plan: Plan, evaluation: BoxEvaluation, found: list[Found]) -> None:
@@ -42,16 +21,11 @@ def write(run: Run, plan: Plan, evaluation: BoxEvaluation, found: list[Found]) -
     best = sorted((r for r in rows if not r[0]), key=lambda r: (-r[1], r[2]))[:BEST]
     told = []
     for n, (wrong, _, i, kinds) in enumerate([*worst, *best]):
-        try:
-            photo = as_image(decode(split.images.paths[i], "RGB"))
-        except BadPicture:
+        photo = photo_of(split, i, found[i], classes, evaluation.threshold)
+        if photo is None:
             continue
-        scale = min(1.0, SIDE_PX / max(photo.size))
-        small = photo.resize([max(1, round(v * scale)) for v in photo.size], Image.Resampling.LANCZOS)
-        moved = Found(found[i].boxes * scale, found[i].labels, found[i].scores)
-        truth = split.targets[i].boxes * np.float32(scale)
         file = f"detected/{n:02}.png"
-        run.write_bytes(file, record.png(drawn(small, moved, classes, threshold=evaluation.threshold, truth=truth)))
+        run.write_bytes(file, record.png(photo))
         told.append({"file": file, "picture": split.names[i], "wrong": wrong, "kinds": kinds})
     run.write_json("detected.json", told)
     curves = [

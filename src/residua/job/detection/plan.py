@@ -1,7 +1,7 @@
 """From options to everything that the training of a detector needs; each decision said."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 from residua.boxes.augment import BoxAugment
-from residua.boxes.batches import BoxBatches, Pictures, opened
+from residua.boxes.batches import opened
 from residua.boxes.dataset import BoxDataset
 from residua.boxes.sources import open_boxes
 from residua.boxes.view import BoxView, view_for
-from residua.boxes.words import check_words
 from residua.data import cache as caches
-from residua.data.cache import Decoding
 from residua.detect.anchors import fitted, mean_overlap
 from residua.detect.detector import Detector, build
 from residua.detect.row import DetectorRow, detector_row
 from residua.engine import Decision, Engine, decide
 from residua.errors import UsageError
+from residua.job.boxes.plan import USUAL, BoxPlan, augmentations, check_learned, data_decisions, written
 from residua.job.detection.options import DetectOptions
-from residua.job.detection.start import TrainedDetector, starting
+from residua.job.detection.start import BODY, TrainedDetector, starting
 from residua.job.weights import Trained
 from residua.nn import names
 from residua.nn.arch import Arch
@@ -30,33 +29,28 @@ from residua.nn.resnet import Net
 from residua.nn.zoo import build as build_net
 from residua.nn.zoo import find
 from residua.seeds import key
-from residua.training.recipe import Recipe
 
 #: Pictures of a short side up to this many pixels are small: half the pyramid, a quarter of the regions.
 SMALL_PX = 512
 #: What a machine without a GPU is given to see: the short side is halved until it is no larger.
 CPU_PX = 320
-#: What suits photographs of things: mirror images, and other sizes.
-USUAL = ("scale:0.8:1.25", "flip")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a training needs; `options` and `recipe` are resolved: nothing in them is "auto"."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(BoxPlan):
+    """Everything that the training of a detector needs."""
 
     options: DetectOptions
-    dataset: BoxDataset
-    pictures: Mapping[str, Pictures]
-    view: BoxView
     row: DetectorRow
-    recipe: Recipe
-    engine: Engine
-    augment: BoxAugment
-    lineage: list[Any]
-    decisions: tuple[Decision, ...]
     start: Mapping[str, Tensor] | None = None  # weights of the net to start from, under our names
     whole: TrainedDetector | None = None  # a whole detector to start from
-    cache: Decoding = field(default_factory=Decoding)
+
+    prefix = BODY
+
+    @property
+    def arch(self) -> Arch:
+        """The residual net."""
+        return self.row.net
 
     def net(self) -> Detector:
         """The detector before the first step, on the CPU: a function of the seed, or on weights to start from."""
@@ -71,23 +65,16 @@ class Plan:
             net.load_state_dict(names.adapt(self.start, self.row.net))
         return build(self.row, net)
 
-    def batches(self) -> BoxBatches:
-        """Training's batches."""
-        pictures = self.pictures["train"]
-        quick = bool(pictures.kept) and not self.augment.words.keys() & {"scale", "color"}
-        return BoxBatches(
-            pictures, batch_size=self.recipe.batch_size, seed=self.options.seed, augment=self.augment, quick=quick
-        )
-
 
 def prepare(options: DetectOptions) -> Plan:
     """The plan of a new training. Raises UsageError or DataError for whatever does not fit."""
     trained = starting(options) if options.weights else None
-    if trained is None and (options.recipe.freeze or options.norm == "frozen"):
-        what = "--freeze" if options.recipe.freeze else "--norm frozen"
-        raise UsageError(
-            f"{what} keeps what a net has learned, and random weights have learned nothing: give --weights"
-        )
+    if trained is None:
+        check_learned(options.recipe)
+        if options.norm == "frozen":
+            raise UsageError(
+                "--norm frozen keeps what a net has learned, and random weights have learned nothing: give --weights"
+            )
     dataset, engine = data_of(options), engine_of(options)
     whole = trained if isinstance(trained, TrainedDetector) else None
     view, why = seen(dataset, options, engine, whole)
@@ -115,32 +102,24 @@ def prepare(options: DetectOptions) -> Plan:
 
 def complete(options: DetectOptions, dataset: BoxDataset, view: BoxView, row: DetectorRow, engine: Engine) -> Plan:
     """The plan of a known detector on known data, with its pictures."""
-    words = check_words(w for word in options.augment for w in (USUAL if word == "auto" else (word,)))
+    words = augmentations(options.augment)
     cache = caches.opened(options.cache_size)
     dataset, pictures = opened(dataset, view, cache)
     done = replace(
         options, arch=row.net.name, norm=row.norm, size="small" if row.pyramid_width < 256 else "large",
-        augment=tuple(":".join([w, *(f"{n:g}" for n in numbers)]) for w, numbers in words.items()),
+        augment=written(words),
         image_size=view.short_px, device=engine.device, precision=engine.precision,
         memory_format=engine.memory_format,
     )  # fmt: skip
     return Plan(
-        done, dataset, pictures, view, row, options.recipe, engine, BoxAugment(view, words), [], (), cache=cache
+        options=done, dataset=dataset, pictures=pictures, view=view, row=row, recipe=options.recipe, engine=engine,
+        augment=BoxAugment(view, words), cache=cache,
     )  # fmt: skip
 
 
 def data_of(options: DetectOptions) -> BoxDataset:
     """The pictures and boxes, divided."""
     return open_boxes(options.data, seed=options.seed, val_fraction=options.recipe.val_fraction, limit=options.limit)
-
-
-def data_decisions(dataset: BoxDataset) -> list[Decision]:
-    """What was decided about the data."""
-    told = [Decision("data", f"{dataset.name} ({dataset.kind})", note, "") for note in dataset.notes]
-    if dataset.skipped:
-        why = f"{dataset.skipped[0].path}: {dataset.skipped[0].reason}"
-        told.append(Decision("skipped", f"{len(dataset.skipped)} files or rows", f"they cannot be used: {why}", ""))
-    return told
 
 
 def engine_of(options: DetectOptions) -> Engine:

@@ -21,7 +21,7 @@ from residua.nn import hub
 from residua.nn.arch import Arch
 from residua.nn.checkpoint import read_checkpoint
 from residua.nn.cost import on_meta
-from residua.nn.modelfile import task_of
+from residua.nn.modelfile import model_path, task_of
 from residua.nn.zoo import find
 
 #: torchvision's detectors that are those of Lin et al. 2017; its others have further layers.
@@ -65,7 +65,7 @@ def starting(options: DetectOptions) -> Trained | TrainedDetector:
     name = options.weights.removeprefix("torchvision/").partition(":")[0]
     if options.weights.startswith("torchvision/fasterrcnn") or (name in PUBLISHED and hub.published(options.weights)):
         return published(options.weights.removeprefix("torchvision/"))
-    path = modelfile.model_path(options.weights)
+    path = model_path(options.weights)
     if path.is_file() and task_of(path) == modelfile.TASK:
         net, header = modelfile.load(path)
         lineage = [*header.lineage, {"from": path.name, "data": dict(header.data)}]

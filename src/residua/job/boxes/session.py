@@ -1,0 +1,152 @@
+"""Begin a training on boxes, or go on with one: from options to a session and its run folder."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from residua.boxes.batches import BoxBatches
+from residua.boxes.dataset import BoxDataset
+from residua.boxes.view import BoxView
+from residua.engine import Decision
+from residua.errors import DataError, UsageError
+from residua.job import record
+from residua.job.boxes import drawings
+from residua.job.boxes.options import BoxOptions, changes, resumed, to_config
+from residua.job.boxes.plan import BoxPlan, data_check
+from residua.job.events import Event
+from residua.job.stopping import Stop, signals
+from residua.job.underway import UnderWay, course
+from residua.training import recipe as recipes
+from residua.training.loop import State, begin
+from residua.training.recipe import Recipe
+from residua.training.run import Run, check_free, free_name
+
+#: From options to the plan of a new training, and from options and what was saved to that of one that goes on.
+Prepare: TypeAlias = Callable[[Any], Any]
+Reopen: TypeAlias = Callable[[Any, dict[str, Any]], Any]
+
+
+@dataclass
+class BoxSession(UnderWay):
+    """A training on boxes under way."""
+
+    plan: BoxPlan
+    batches: BoxBatches
+
+    def recipe(self) -> Recipe:
+        """The plan's recipe, its parts named as within what is trained."""
+        return self.plan.held()
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What the report says of the training before its results."""
+
+    @classmethod
+    @abstractmethod
+    def name(cls, plan: Any) -> tuple[str, ...]:
+        """What a run folder is called after, beside the data."""
+
+    def summarised(self) -> dict[str, Any]:
+        """What every summary says."""
+        plan = self.plan
+        return {
+            "task": plan.options.task, "arch": plan.arch.name, "layers": plan.arch.layers,
+            "data": plan.dataset.name, "kind": plan.dataset.kind, "classes": list(plan.dataset.classes),
+            "view": plan.view.to_json(), "images": {name: len(s) for name, s in plan.dataset.splits.items()},
+            "boxes": {name: s.boxes for name, s in plan.dataset.splits.items()},
+            "recipe": recipes.to_json(plan.recipe), "augment": list(plan.options.augment),
+            "command": record.command(),
+        } | self.summary()  # fmt: skip
+
+
+def train(options: BoxOptions, session: type[BoxSession], prepare: Prepare, reopen: Reopen) -> Iterator[Event]:
+    """Train as the options say, or go on with `options.resume`, and write a run folder.
+
+    Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
+    after Ctrl-C or SIGTERM, when everything is saved.
+    """
+    with signals() as stop:
+        if options.resume:
+            made, decisions = resumed_session(options, stop, session, reopen)
+        else:
+            made, decisions = new_session(options, stop, session, prepare)
+        yield from course(made, decisions)
+
+
+def begun(plan: BoxPlan) -> State:
+    """The state before the first step; parts that are frozen are held."""
+    net = plan.engine.place(plan.net(), lambda line: None)
+    return begin(net, plan.held(), plan.engine)
+
+
+def new_session(
+    options: BoxOptions, stop: Stop, kind: type[BoxSession], prepare: Prepare
+) -> tuple[BoxSession, tuple[Decision, ...]]:
+    """A training before its first step, and a run folder that says so."""
+    if options.out is not None:
+        check_free(Path(options.out))
+    plan: BoxPlan = prepare(options)
+    state, batches = begun(plan), plan.batches()
+    stop.at_once = False
+    run = Run.create(options.out or free_name(Path(plan.dataset.name).name or "data", *kind.name(plan)))
+    try:
+        session = kind(plan, run, stop, state, batches)
+        run.write_toml("config.toml", to_config(plan.options))
+        run.write_json("environment.json", record.environment(plan.engine))
+        record.decisions(run, plan.decisions)
+        run.write_json("data_check.json", data_check(plan.dataset))
+        run.write_json("summary.json", session.summarised())
+        run.write_csv("split.csv", ("name", "boxes", "split"), (
+            (name, len(target.labels), split)
+            for split, of in plan.dataset.splits.items()
+            for name, target in zip(of.names, of.targets, strict=True)
+        ))  # fmt: skip
+        run.write_bytes("batches/step-0.png", record.png(drawings.batch(plan, batches)))
+        session.save()
+    except BaseException:
+        run.close()
+        raise
+    return session, plan.decisions
+
+
+def resumed_session(
+    options: BoxOptions, stop: Stop, kind: type[BoxSession], reopen: Reopen
+) -> tuple[BoxSession, tuple[Decision, ...]]:
+    """A training as it was saved, and its run folder."""
+    assert options.resume is not None
+    run = Run.open(options.resume)
+    try:
+        changed = changes(resumed(run.folder, type(options)), options)
+        saved, told = run.load_state()
+        plan: BoxPlan = reopen(options, saved)
+        session = kind(plan, run, stop, begun(plan), plan.batches())
+        session.load(saved)
+        if session.done and (run.folder / "evaluation.json").exists():
+            raise UsageError(f"{run.folder} is finished: there is nothing to go on with")
+        stop.at_once = False
+        step = f"step {session.state.step} of {session.steps}"
+        decisions = (
+            Decision("resumed", step, told or "as it was saved", "--resume"),
+            *(Decision(k, str(b), f"changed on resuming, was {a}", "") for k, (a, b) in changed.items()),
+        )
+        record.decisions(run, decisions)
+        if changed:
+            run.write_toml("config.toml", to_config(options))
+    except BaseException:
+        run.close()
+        raise
+    return session, decisions
+
+
+def same_data(options: BoxOptions, dataset: BoxDataset, saved: dict[str, Any], classes: int) -> BoxView:
+    """The view of a training that goes on. Raises DataError where its data have become others."""
+    if dataset.fingerprint != saved["data"] and not options.accept_changes:
+        raise DataError(
+            f"{options.data} is not the data that {options.resume} was begun with; --accept-changes takes it"
+        )
+    if len(dataset.classes) != classes:
+        raise DataError(f"{options.data} has {len(dataset.classes)} classes, {options.resume} has {classes}")
+    return BoxView.from_json(json.loads(saved["view"]))

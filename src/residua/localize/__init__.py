@@ -1,0 +1,1 @@
+"""Localization: what one thing a picture shows, and where it is (He et al. 2015, appendix C)."""
