@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from residua.api import load as load
     from residua.api import train as train
     from residua.api import train_detector as train_detector
+    from residua.api import train_localizer as train_localizer
     from residua.errors import DataError as DataError
     from residua.errors import Interrupted as Interrupted
     from residua.errors import NumericError as NumericError
@@ -25,6 +26,7 @@ _HOMES = {
     "build": "residua.nn.zoo",
     "train": "residua.api",
     "train_detector": "residua.api",
+    "train_localizer": "residua.api",
     "check": "residua.api",
     "load": "residua.api",
     "explanations": "residua.api",
@@ -42,6 +44,7 @@ __all__ = [  # noqa: RUF022
     "build",
     "train",
     "train_detector",
+    "train_localizer",
     "check",
     "load",
     "explanations",

@@ -1,9 +1,9 @@
 """The Python words: the same as the command's verbs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from residua.errors import DataError
 from residua.words import unknown
@@ -13,14 +13,19 @@ if TYPE_CHECKING:
     from residua.detect.predict import DetectorModel
     from residua.explain import Explanation, Unread
     from residua.job import Event
+    from residua.job.boxes.options import BoxOptions
+    from residua.localize.predict import LocalizerModel
     from residua.predict import Model
+    from residua.training.recipe import Recipe
+
+    Options = TypeVar("Options", bound=BoxOptions)
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """A finished training: its run folder, the evaluation of its test split, and how long it took.
 
-    `test` is an `Evaluation` of a classifier, or a `BoxEvaluation` of a detector.
+    `test` is an `Evaluation` of a classifier, a `BoxEvaluation` of a detector, or a `LocalizationEvaluation`.
     """
 
     run: Path
@@ -103,36 +108,74 @@ def train_detector(
     `test` has `coco`, `voc12`, `classes` and `errors`. Raises UsageError for a word that does not exist.
     """
     from residua.detect.recipes import RECIPES
+
+    usual = "finetune" if options.get("weights") else "quick"
+    of_run = _on_boxes(RECIPES, recipe or usual, sets, options)
+    from residua.job.detection import DetectOptions
+    from residua.job.detection import train as events
+
+    return _result(events(_made(DetectOptions, data, of_run)))
+
+
+def train_localizer(
+    data: str | Path, *, recipe: str | None = None, sets: Sequence[str] = (), **options: Any
+) -> TrainResult:  # fmt: skip
+    """Train a net that says what one thing a picture shows and where, and write everything into a run folder.
+
+    `options` are the flags of `residua localize train`, with underscores (``stem="5x5"``, ``epochs=10``). The result's
+    `test` has `top1_localization_error`, `given_localization_error` and `top1_error`. Raises UsageError for a word that
+    does not exist.
+    """
+    from residua.localize.recipes import RECIPES
+
+    usual = "refine" if options.get("refine") else "finetune" if options.get("weights") else "quick"
+    of_run = _on_boxes(RECIPES, recipe or usual, sets, options)
+    from residua.job.localization import LocalizeOptions
+    from residua.job.localization import train as events
+
+    return _result(events(_made(LocalizeOptions, data, of_run)))
+
+
+def _on_boxes(
+    known: "Mapping[str, Recipe]", recipe: str, sets: Sequence[str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Options of a training on boxes, those that are fields of its recipe put into that."""
     from residua.training.recipe import FIELDS
     from residua.training.recipe import recipe as find
 
     of_recipe = {k: v for k, v in options.items() if k in FIELDS and k != "augment"}
     of_run = {k: v for k, v in options.items() if k not in of_recipe}
-    usual = "finetune" if options.get("weights") else "quick"
-    found = find(recipe or usual, sets, known=RECIPES, **of_recipe)
-    from residua.job.detection import DetectOptions
-    from residua.job.detection import train as events
+    return of_run | {"recipe": find(recipe, sets, known=known, **of_recipe)}
 
-    known = [f.name for f in fields(DetectOptions)]
-    for word in of_run:
+
+def _made(kind: "type[Options]", data: str | Path, options: Mapping[str, Any]) -> "Options":
+    """The options of a kind. Raises UsageError for a word that does not exist."""
+    from residua.training.recipe import FIELDS
+
+    known = [f.name for f in fields(kind)]
+    for word in options:
         if word not in known:
             raise unknown("option", word, [*known, *FIELDS])
-    return _result(events(DetectOptions(data=str(data), recipe=found, **of_run)))
+    return kind(data=str(data), **options)
 
 
-def load(path: str | Path) -> "Model | DetectorModel":
-    """The model of a file, or of a run folder, ready to predict: a classifier, or a detector.
+def load(path: str | Path) -> "Model | DetectorModel | LocalizerModel":
+    """The model of a file, or of a run folder, ready to predict: a classifier, a detector, or a localizer.
 
     Raises DataError for anything else.
     """
-    from residua.nn.modelfile import task_of
+    from residua.nn.modelfile import model_path, task_of
 
-    path = Path(path)
-    path = path / "model.safetensors" if path.is_dir() else path
-    if task_of(path) == "detection":
-        from residua.detect.predict import load as load_detector
+    path = model_path(path)
+    match task_of(path):
+        case "detection":
+            from residua.detect.predict import load as load_detector
 
-        return load_detector(path)
+            return load_detector(path)
+        case "localization":
+            from residua.localize.predict import load as load_localizer
+
+            return load_localizer(path)
     from residua.predict import load as load_model
 
     return load_model(path)

@@ -55,12 +55,13 @@ class Facts:
 def facts() -> Facts:
     """This machine as torch sees it."""
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Facts(
         cpu_bf16=_cpu_bf16(),
         cuda=cuda,
         cuda_bf16=cuda > 0 and torch.cuda.is_bf16_supported(including_emulation=False),
         mps=torch.backends.mps.is_available(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),  # torchrun's processes share them
         threads=torch.get_num_threads(),
     )
 

@@ -28,6 +28,10 @@ class NumericError(ResiduaError):
     exit_code = 4
 
 
+class Lost(DataError):
+    """Other processes of the same training are gone."""
+
+
 class Interrupted(ResiduaError):
     """Stopped by the user after saving (exit 130)."""
 

@@ -77,3 +77,45 @@ def test_a_name_with_a_tab_and_a_line_break_stays_one_row(residua, trained, phot
     (photos / "dark" / "1.png").rename(odd)
     rows = fields(residua("predict", trained, odd).out)
     assert len(rows) == 1 and rows[0][0] == str(photos / "dark") + r"/a\tb\n.png"
+
+
+def test_answers_go_on_where_they_were_interrupted(residua, trained, photos, tmp_path, monkeypatch):
+    """Killed after any batch, and gone on with: the very bytes of one go, without a gap or a picture asked twice."""
+    from residua.predict.model import Model
+
+    whole, out = tmp_path / "whole.csv", tmp_path / "answers.csv"
+    words = ("predict", trained, photos, "--batch-size", "2", "--top", "2")
+    code = residua(*words, "--out", whole).code
+    answer, asked = Model._answers, []
+
+    def dying(model, batch, top):
+        asked.extend(item.name for item, _ in batch)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return answer(model, batch, top)
+
+    monkeypatch.setattr(Model, "_answers", dying)
+    ran = residua(*words, "--out", out)
+    assert ran.code == 130 and "4 answers are kept" in ran.line and "--resume goes on" in ran.line and not out.exists()
+    part = tmp_path / "answers.csv.part"
+    part.write_bytes(part.read_bytes() + b'{"path": "cut of')  # as a kill would leave it
+    first = asked[:4]
+    del asked[:]
+    monkeypatch.setattr(Model, "_answers", lambda m, b, t: asked.extend(i.name for i, _ in b) or answer(m, b, t))
+    assert residua(*words, "--out", out).line.endswith("delete it to begin anew")
+    ran = residua(*words, "--out", out, "--resume")
+    assert ran.code == code and out.read_bytes() == whole.read_bytes() and not part.exists()
+    assert not set(first) & set(asked)
+
+
+def test_answers_of_another_model_or_of_other_pictures_are_not_gone_on_with(residua, trained, photos, tmp_path):
+    from residua.predict import Journal, asked
+
+    out = tmp_path / "answers.csv"
+    about = asked([trained / "model.safetensors"], 5)
+    for changed, line in (({"top": 3}, "another top"), ({"model": ["0"]}, "another model")):
+        Journal(out, about | changed, batch_size=64, resume=False)
+        ran = residua("predict", trained, photos, "--out", out, "--resume")
+        assert ran.code == 3 and line in ran.line
+        (tmp_path / "answers.csv.part").unlink()
+    assert residua("predict", trained, photos, "--resume").code == 2

@@ -14,7 +14,7 @@ SOURCE = Path(residua.__file__).parent
 GROUND, TOP = -1, 6
 FLOORS = {
     "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
-    "nn": 0, "data": 0, "engine": 0,
+    "nn": 0, "data": 0, "engine": 0, "ranks": 0,
     "training": 1, "evaluate": 1, "pair": 1, "boxes": 1,
     "predict": 2, "explain": 2, "export": 2, "detect": 2, "localize": 2, "depth": 2,
     "job": 3,
@@ -28,6 +28,7 @@ LIBRARIES = {
     "nn": {"torch", "safetensors", "torchvision", "huggingface_hub"},
     "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow"},
     "engine": {"torch"},
+    "ranks": {"torch"},
     "training": {"numpy", "torch"},
     "evaluate": {"numpy", "torch", "torchmetrics"},
     "pair": {"numpy"},

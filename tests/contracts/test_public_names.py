@@ -8,8 +8,8 @@ import pytest
 import residua
 
 PUBLIC = {
-    "__version__", "build", "train", "train_detector", "check", "load", "explanations", "TrainResult", "Model",
-    "Prediction", "ResiduaError", "UsageError", "DataError", "NumericError", "Interrupted",
+    "__version__", "build", "train", "train_detector", "train_localizer", "check", "load", "explanations",
+    "TrainResult", "Model", "Prediction", "ResiduaError", "UsageError", "DataError", "NumericError", "Interrupted",
 }  # fmt: skip
 
 

@@ -21,6 +21,8 @@ from residua.errors import DataError
 MUST, SHOULD, NOTE = "must", "should", "note"
 #: A class of fewer boxes than this is hard to learn; a document names so many examples of a finding.
 FEW, EXAMPLES = 20, 12
+#: Pictures of one thing each have so many boxes on average at most.
+SEVERAL = 1.5
 #: Sides of boxes in pixels below which COCO calls them small, and medium.
 SMALL_PX, MEDIUM_PX = 32, 96
 
@@ -72,11 +74,19 @@ class BoxCheck:
         own = np.arange(self.of.marked.starts[i], self.of.marked.starts[i + 1])
         return self.of.marked.labels[own[self.good.keep[own]]]
 
+    @property
+    def task(self) -> str:
+        """What these pictures suit: localization where each shows one thing of one of several classes."""
+        each = [self.labels_of(int(i)) for i in self.of.rows]
+        things = [labels for labels in each if len(labels)]
+        alone = len(self.of.marked.classes) > 1 and all(len(set(labels.tolist())) == 1 for labels in things)
+        return "localization" if alone and sum(map(len, things)) <= SEVERAL * len(things) else "detection"
+
     def to_json(self) -> dict[str, Any]:
         """Everything as words, numbers and lists."""
         marked = self.of.marked
         return {
-            "task": "detection", "name": marked.name, "spec": marked.where, "kind": marked.kind,
+            "task": self.task, "name": marked.name, "spec": marked.where, "kind": marked.kind,
             "classes": list(marked.classes), **self.facts,
             "findings": [
                 {

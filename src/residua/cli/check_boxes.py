@@ -111,6 +111,8 @@ def show(document: dict[str, Any]) -> None:
         found = [f for f in document["findings"] if f["severity"] == severity]
         said = document["notes"] if severity == "note" else ()
         findings(console, severity, [*found, *({"sentence": f"{n}.", "todo": ""} for n in said)])
-    console.print(cell("train   "), cell(f"residua detect train {document['spec']}", "cyan"))
+    verbs = ("localize", "detect") if document["task"] == "localization" else ("detect",)
+    for word, verb in zip(("train   ", "        "), verbs, strict=False):
+        console.print(cell(word), cell(f"residua {verb} train {document['spec']}", "cyan"))
     console.print(cell("page    "), cell(document["out"]["page"], "bold"))
     console.print(cell("table   "), cell(document["out"]["table"], "bold"))

@@ -21,9 +21,9 @@ from residua.cli.localize import app as localize
 from residua.cli.predict import predict
 from residua.cli.report import report
 from residua.cli.study import study
-from residua.cli.terminal import one_line
+from residua.cli.terminal import first, one_line
 from residua.cli.train import train
-from residua.errors import Interrupted, ResiduaError
+from residua.errors import Interrupted, Lost, ResiduaError
 from residua.words import unknown
 
 PIPE_CLOSED = 141  # what a shell reports for a program that a closed pipe ended: 128 + SIGPIPE
@@ -100,7 +100,8 @@ def run(argv: Sequence[str]) -> int:
         if "--debug" in argv and not isinstance(error, Interrupted | KeyboardInterrupt):
             traceback.print_exc()
         line, code = explain(error)
-        print(one_line(f"residua: {line}"), file=sys.stderr, flush=True)
+        if first() or isinstance(error, Lost):
+            print(one_line(f"residua: {line}"), file=sys.stderr, flush=True)
         return code
 
 

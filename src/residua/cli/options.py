@@ -12,6 +12,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--precision": ("auto", "fp32", "bf16", "fp16"),
     "--memory-format": ("auto", "channels_last", "contiguous"),
     "--compile": ("auto", "on", "off"),
+    "--sync-norm": ("auto", "on", "off"),
     "--fit": ("crop", "pad", "squash"),
     "--stem": ("auto", "3x3", "5x5", "7x7"),
     "--shortcut": ("A", "B", "C", "none"),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from residua.cli.options import BatchSize, Debug, Device, Exact, Json, Threads, With
-from residua.errors import DataError, UsageError
+from residua.errors import DataError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from residua.predict import Prediction, Result
+    from residua.predict import Ensemble, Journal, Model, Prediction, Result
 
 WRITABLE = (".csv", ".json", ".parquet")
 
@@ -29,6 +29,10 @@ def predict(
         str | None,
         typer.Option("--out", metavar="FILE", help="write the answers to a new .csv, .json or .parquet file"),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="with --out: go on where the same command was interrupted or killed"),
+    ] = False,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     precision: Exact = "fp32",
@@ -41,7 +45,8 @@ def predict(
     One line a picture: for people on a terminal, with tabs between the fields elsewhere.
 
     The model file knows its classes and how a picture becomes a tensor; nothing else is needed. A picture that cannot
-    be read is named on stderr, all others are answered, and the command ends with exit code 3.
+    be read is named on stderr, all others are answered, and the command ends with exit code 3. With --out, answers are
+    kept in FILE.part as they come; --resume goes on with them, without a gap and without asking twice.
 
     Examples:
       residua predict runs/photos-resnet18-1 holiday/
@@ -51,6 +56,8 @@ def predict(
     """
     from residua.cli.files import model_file
 
+    if resume and not out:
+        raise UsageError("--resume goes on with the answers of --out FILE: name it")
     files = [model_file(m) for m in (model, *(also or ()))]
     target = _target(out) if out else None
     wanted = list(_wanted(paths))
@@ -59,25 +66,47 @@ def predict(
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
-        from residua.predict import load, together, write
+        from residua.predict import load, together
 
         loaded = together([load(f, device=device, precision=precision, threads=threads) for f in files])
-    asked: list[bool] = []  # of each result, whether it is an answer
-    results = _named(loaded.stream(wanted, top=top, batch_size=batch_size), asked)
-    if json:
-        listed = list(results)
-        if target is not None:
-            write(listed, target)
-        _emit(listed, target)
-    elif target is not None:
-        write(results, target)
-        print(f"wrote {target}")
+    answered: list[bool] = []  # of each result, whether it is an answer
+    if target is not None:
+        from residua.predict import Journal, asked
+
+        journal = Journal(target, asked(files, top), batch_size=batch_size, resume=resume)
+        _answer(loaded, wanted, target, journal, top, answered)
+        if json:
+            _emit(list(journal.results()), target)
+        else:
+            print(f"wrote {target}")
+        journal.close()
+    elif json:
+        _emit(list(_named(loaded.stream(wanted, top=top, batch_size=batch_size), answered)), None)
     else:
-        _show(results, loaded.classes)
+        _show(_named(loaded.stream(wanted, top=top, batch_size=batch_size), answered), loaded.classes)
     from residua.cli.terminal import counted
 
-    if failed := asked.count(False):
-        raise DataError(f"{failed:,} of {counted(len(asked), 'picture')} could not be read (named above)")
+    if failed := answered.count(False):
+        raise DataError(f"{failed:,} of {counted(len(answered), 'picture')} could not be read (named above)")
+
+
+def _answer(
+    model: "Model | Ensemble", wanted: Sequence[str], target: Path, journal: "Journal", top: int, answered: list[bool]
+) -> None:
+    """Answer what is not answered yet, and write all of it. Raises Interrupted after Ctrl-C."""
+    from residua.predict import pictures, write
+
+    try:
+        for _ in _named(journal.results(), answered):  # of the first go
+            pass
+        items = journal.skipping(pictures(wanted))
+        results = model.answered(items, top=top, batch_size=journal.batch_size)
+        for _ in _named(journal.keep(results), answered):
+            pass
+        write(journal.results(), target)
+    except KeyboardInterrupt:
+        kept = f"{journal.done:,} answers are kept in {journal.path}"
+        raise Interrupted(f"stopped; {kept}: the same command with --resume goes on") from None
 
 
 def _named(results: "Iterable[Result]", answered: list[bool]) -> "Iterator[Result]":

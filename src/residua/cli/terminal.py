@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ def as_json(document: Any, indent: int | None = 2) -> str:
 def say(line: str) -> None:
     """Tell the user something on stderr, as one line."""
     print(one_line(line), file=sys.stderr, flush=True)
+
+
+def first() -> bool:
+    """Whether this process speaks: of those that torchrun started, the first does for all."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def one_line(text: str) -> str:

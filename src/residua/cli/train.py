@@ -43,6 +43,7 @@ from residua.cli.training_options import (
     Sets,
     Steps,
     StepSize,
+    Verify,
     option,
 )
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from residua.job import TrainOptions
 
 #: Parameters of the command that are no options of a training.
-OWN = ("config", "print_config", "json", "debug", "recipe", "sets")
+OWN = ("config", "print_config", "json", "debug", "recipe", "sets", "verify")
 
 
 def train(
@@ -186,6 +187,15 @@ def train(
     compile: Annotated[
         str | None, choice("--compile", "whether to compile the net", section=MACHINE, shown="auto")
     ] = None,
+    sync_norm: Annotated[
+        str | None,
+        choice(
+            "--sync-norm",
+            "under torchrun: norms look at the pictures of all processes, as a single one would",
+            section=MACHINE,
+            shown="on",
+        ),
+    ] = None,
     threads: Threads = None,
     workers: Workers = None,
     memory: Memory = None,
@@ -217,6 +227,7 @@ def train(
     ] = None,
     resume: Resume = None,
     accept_changes: AcceptChanges = False,
+    verify: Verify = False,
     config: Annotated[
         str | None,
         option(
@@ -245,6 +256,11 @@ def train(
       residua train ./photos --folds 5 --groups 'patient_(\\d+)'
       residua train --resume runs/photos
     """
+    if verify:
+        from residua.cli.verified import prove
+
+        prove(resume, json)
+        return
     from residua.cli.live import waiting
     from residua.cli.settings import options as read
 
@@ -260,9 +276,9 @@ def train(
         document = cross_validate(options, json)
     else:
         document = _train(options, json)
-    if json:
-        from residua.cli.terminal import emit
+    from residua.cli.terminal import emit, first
 
+    if json and first():
         emit(document)
 
 
@@ -283,6 +299,7 @@ def _print_config(options: "TrainOptions", json: bool) -> None:
 def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
     """Train, show it, draw the report; what ``--json`` prints."""
     from residua.cli.live import follow
+    from residua.cli.terminal import first
     from residua.job import Finished, Tested
     from residua.job import train as events
     from residua.job.course import age
@@ -290,13 +307,14 @@ def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
 
     test: Evaluation | None = None
     run, seconds, page = Path(), 0.0, Path()
-    for event in follow(events(options, spent=age())):
+    happening = events(options, spent=age())
+    for event in follow(happening) if first() else happening:
         if isinstance(event, Tested):
             test = event.evaluation
         if isinstance(event, Finished):
             run, seconds = event.run, event.seconds
-            page = draw(run)  # here, where those who follow the run can still be sent the pictures
-    if not json:
+            page = draw(run) if first() else page  # here, where those who follow the run can still be sent the pictures
+    if not json and first():
         _tell(run, test, seconds, page, options.data)
     return {
         "run": str(run),

@@ -61,6 +61,14 @@ SaveEvery = Annotated[
     float | None, option("--save-every", "how often to save the state", RUN, metavar="SECONDS", min=0, shown="30")
 ]
 Resume = Annotated[str | None, option("--resume", "go on with a run that was interrupted", RUN, metavar="RUN")]
+Verify = Annotated[
+    bool,
+    option(
+        "--verify",
+        "with --resume: prove on a copy that going on from the state before the last gives the last one bit for bit",
+        RUN,
+    ),
+]
 AcceptChanges = Annotated[
     bool, option("--accept-changes", "with --resume: go on although options or data are others than before", RUN)
 ]

@@ -146,11 +146,15 @@ class InOrder:
 
 
 def in_order(
-    split: Split, view: View, batch_size: int, workers: int = 0, cache: Decoding | None = None
-) -> Iterator[Batch]:
-    """Every sample once, in order, as `view` shows it; the last batch may be short."""
+    split: Split, view: View, batch_size: int, workers: int = 0, cache: Decoding | None = None, *,
+    rank: int = 0, world: int = 1,
+) -> Iterator[Batch]:  # fmt: skip
+    """Every sample once, in order, as `view` shows it; the last batch may be short.
+
+    Of several processes each gets every `world`-th of these very batches.
+    """
     plain = Augment(view, {}, cache or Decoding())
-    starts = range(0, len(split), batch_size)
+    starts = range(rank * batch_size, len(split), world * batch_size)
     made = InOrder(split, plain, batch_size)
     return made_ahead(made, starts, quick=plain.is_quick(split.images), cache=plain.cache, workers=workers)
 

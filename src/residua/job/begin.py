@@ -24,12 +24,13 @@ from residua.job.session import Session
 from residua.job.space import in_memory
 from residua.job.stopping import Stop, signals
 from residua.job.tracking import check_installed, tracking
+from residua.job.underway import resumption
 from residua.nn.arch import from_json
+from residua.ranks import Ranks, joined, launched, note, now, restarts
 from residua.training.carry import take_up
 from residua.training.finder import sweep
 from residua.training.loop import begin
-from residua.training.run import Run, check_free, free_name
-from residua.training.schedule import total_steps
+from residua.training.run import Aside, Run, check_free, free_name
 
 
 def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
@@ -42,7 +43,8 @@ def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
     if options.folds is not None and options.fold is None:
         raise UsageError("--folds trains many nets: `residua train --folds`, or residua.study.folds.cross_validate")
     check_installed(options)
-    with signals() as stop:
+    with joined(options.device) as ranks, signals() as stop:
+        options = begun_before(options, ranks)
         make = new_session if options.resume is None else resumed_session
         session, decisions = make(options, stop, Clock(spent, options.budget))
         with session.run, session.tracking:
@@ -56,38 +58,94 @@ def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
                 raise Interrupted(f"stopped at once; go on from the last saved step with: {again}") from None
 
 
+def begun_before(options: TrainOptions, ranks: Ranks) -> TrainOptions:
+    """The options; where torchrun begins a training again that lost a process, those to go on with its run folder.
+
+    Raises UsageError for what needs a process of its own.
+    """
+    if ranks.alone and not restarts():
+        return options
+    for flag, given in (("--budget", options.budget), ("--find-lr", options.find_lr or None)):
+        if given is not None and not ranks.alone:
+            raise UsageError(f"{flag} measures one process: try it without torchrun, then give what it says")
+    noted = ""
+    if restarts() and ranks.first and note().is_file():
+        noted = note().read_text(encoding="utf-8")
+    noted = ranks.share(noted)
+    if noted and options.resume is None and (Path(noted) / "config.toml").is_file():
+        return resumed(noted)
+    return options
+
+
+def made(options: TrainOptions, name: tuple[str, ...]) -> Run:
+    """The run folder of a new training: the first process's; the others write aside."""
+    ranks = now()
+    if not ranks.first:
+        return Aside()
+    run = Run.create(options.out or free_name(*name))
+    if launched():
+        note().write_text(str(run.folder.resolve()), encoding="utf-8")
+    return run
+
+
 def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
     """A training before its first step, and a run folder that says so."""
     if options.out is not None:
         check_free(Path(options.out))
+    now().share(None)  # all have looked before one makes it
     plan = prepare(options)
     heard = set(plan.cache.told)  # said with the plan's decisions
     check_growth(plan)
-    plan = in_time(in_memory(plan), clock) if options.budget is None else within(plan, options, clock)
-    told = record.summary(plan)
-    net, batches = plan.net(), plan.batches()
+    if not now().alone:
+        plan = alike(in_memory(plan))
+    else:
+        plan = in_time(in_memory(plan), clock) if options.budget is None else within(plan, options, clock)
+    told, batches = record.summary(plan), plan.batches()
     stop.at_once = False
-    run = Run.create(options.out or free_name(Path(plan.dataset.name).name or "data", plan.row.name))
+    run = made(options, (Path(plan.dataset.name).name or "data", plan.row.name))
     try:
         lines: list[str] = []
-        state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
+        state = begin(plan.placed(lines.append), plan.recipe, plan.engine)
         decisions = (
             plan.decisions + take_up(state, plan.carried) + (rates(plan, batches, run) if options.find_lr else ())
         )
         session = Session(plan, run, stop, state, batches, clock=clock, told=lines, heard=heard)
-        run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
         record.decisions(run, decisions)
         run.write_json("data_check.json", record.data_check(plan.dataset, plan.view))
         run.write_json("summary.json", told)
         write_split(plan.dataset, run.path("split.csv"))
-        session.tracking = tracking(plan.options, run)
+        if now().first:
+            session.tracking = tracking(plan.options, run)
         run.write_bytes("batches/step-0.png", record.png(record.sheet(batches)))
         session.save()
+        run.write_toml("config.toml", to_config(plan.options))  # last: now it is a run
     except BaseException:
         run.close()
         raise
     return session, decisions
+
+
+def alike(plan: Plan) -> Plan:
+    """The plan with what the first process found of memory, and with what many processes mean for it."""
+    ranks = now()
+    segments, accumulate = ranks.share((plan.segments, plan.recipe.accumulate))
+    recipe = replace(plan.recipe, accumulate=accumulate)
+    size = min(recipe.batch_size, len(plan.dataset.splits["train"]))
+    why = f"each takes {size // ranks.world} pictures of every batch of {size}"
+    told = [Decision("processes", str(ranks.world), why, "torchrun --nproc-per-node")]
+    if plan.options.sync_norm != "off":
+        told.append(
+            Decision("sync_norm", "on", "the numbers are then those of one process, up to rounding", "--sync-norm off")
+        )
+    if (larger := ranks.world * size) <= len(plan.dataset.splits["train"]) // 8:
+        why = f"to use {ranks.world} times the pictures a step: Goyal et al. 2017 raise the rate alike, after a warm-up"
+        flag = f"--batch-size {larger} --lr {recipe.lr * ranks.world:.3g} --set warmup_epochs=1"
+        told.append(Decision("batch_size", f"{size}, as with one process", why, flag))
+    return replace(
+        plan, segments=segments, recipe=recipe, options=replace(plan.options, recipe=recipe),
+        decisions=(*plan.decisions, *told),
+    )  # fmt: skip
 
 
 def rates(plan: Plan, batches: Batches, run: Run) -> tuple[Decision, ...]:
@@ -108,30 +166,29 @@ def rates(plan: Plan, batches: Batches, run: Run) -> tuple[Decision, ...]:
 def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
     """A training as it was saved, and its run folder."""
     assert options.resume is not None
-    run = Run.open(options.resume)
+    ranks = now()
+    run: Run = Run.open(options.resume) if ranks.first else Aside()
     try:
-        changed = check_changes(resumed(run.folder), options)
-        saved, told = run.load_state()
+        changed = check_changes(resumed(options.resume), options)
+        saved, told = ranks.share(run.load_state() if ranks.first else None) or ({}, None)
         plan = reopened(options, saved)
-        net, batches = plan.net(), plan.batches()
+        batches = plan.batches()
         lines: list[str] = []
-        state = begin(plan.engine.place(net, lines.append), plan.recipe, plan.engine)
+        state = begin(plan.placed(lines.append), plan.recipe, plan.engine)
         session = Session(plan, run, stop, state, batches, clock=clock, told=lines)
-        session.tracking = tracking(plan.options, run, saved["train"]["step"])
+        if ranks.first:
+            session.tracking = tracking(plan.options, run, saved["train"]["step"])
         session.load(saved)
-        steps = total_steps(plan.recipe, batches.steps_per_epoch)
-        if session.done and (run.folder / "evaluation.json").exists():
+        if session.done and (Path(options.resume) / "evaluation.json").exists():
             raise UsageError(f"{run.folder} is finished: start a new run with --weights {run.folder} to go further")
         stop.at_once = False
-        decisions = [Decision("resumed", f"step {state.step} of {steps}", told or "as it was saved", "--resume")]
-        decisions += [Decision(k, str(b), f"changed on resuming, was {a}", "") for k, (a, b) in changed.items()]
-        record.decisions(run, decisions)
+        decisions = resumption(session, told, changed)
         if changed:
             run.write_toml("config.toml", to_config(plan.options))
     except BaseException:
         run.close()
         raise
-    return session, tuple(decisions)
+    return session, decisions
 
 
 def reopened(options: TrainOptions, saved: dict[str, Any]) -> Plan:

@@ -62,6 +62,7 @@ class TrainOptions:
     precision: str = "auto"
     memory_format: str = "auto"
     compile: str = "auto"
+    sync_norm: str = "auto"
     threads: int | None = None
     workers: int | None = None
     save_every: float = 30.0
@@ -86,6 +87,8 @@ class TrainOptions:
             raise unknown("stem", self.stem, ("auto", "3x3", "5x5", "7x7"))
         if self.fit not in ("crop", "pad", "squash"):
             raise unknown("fit", self.fit, ("crop", "pad", "squash"))
+        if self.sync_norm not in ("auto", "on", "off"):
+            raise unknown("sync_norm", self.sync_norm, ("auto", "on", "off"))
         if self.image_size is not None and not 1 <= self.image_size <= 4096:
             raise UsageError(f"--image-size {self.image_size}: give 1 to 4096 pixels")
         if self.limit is not None and self.limit < 2:

@@ -1,12 +1,12 @@
 """From options to everything a training needs: data, view, net, engine, recipe; each decision said."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.amounts import gigabytes
 from residua.data.batches import Batches
@@ -25,6 +25,7 @@ from residua.nn import names
 from residua.nn.arch import Arch, Row
 from residua.nn.resnet import Net, initialise
 from residua.nn.zoo import build, find, stem_for, with_depths
+from residua.ranks import now, together
 from residua.seeds import key
 from residua.training.recipe import Recipe
 
@@ -83,8 +84,17 @@ class Plan:
             classes=len(self.dataset.classes),
             augment=self.recipe.augment,
             balanced=self.recipe.balance == "sampler",
+            rank=now().rank,
+            world=now().world,
             cache=self.cache,
         )
+
+    def placed(self, tell: Callable[[str], None]) -> nn.Module:
+        """The net before the first step, where the engine puts it; of many processes its norms look at all pictures."""
+        net = self.net()
+        if not now().alone and self.options.sync_norm != "off":
+            together(net)
+        return self.engine.place(net, tell)
 
 
 def prepare(options: TrainOptions) -> Plan:

@@ -13,9 +13,11 @@ from residua.data.batches import Batch, Batches, in_order
 from residua.data.dataset import Split
 from residua.engine import Decision
 from residua.evaluate import (
+    Answers,
     Evaluation,
     Fitted,
     answers,
+    counted,
     evaluate,
     fit_temperature,
     logits_of,
@@ -35,6 +37,7 @@ from residua.job.waiting import news, slow
 from residua.job.watching import Watch, look
 from residua.nn import modelfile
 from residua.nn.arch import to_json
+from residua.ranks import now
 from residua.training import recipe as recipes
 from residua.training.loop import Epoch, Step
 from residua.training.schedule import remember
@@ -88,6 +91,12 @@ class Session(UnderWay):
                 return
             yield from self.train(next(iter(stops(self)), self.steps))
 
+    def until(self, step: int) -> Iterator[Event]:
+        """Train until a step, growing and pacing on the way as `trained` does."""
+        while self.state.step < step:
+            yield from self.turn()
+            yield from self.train(min(step, next(iter(stops(self)), self.steps)))
+
     def every(self, rarely: int) -> int:
         """How often a step's numbers are read: a GPU is not kept waiting."""
         return 1 if self.plan.engine.kind == "cpu" else rarely
@@ -139,14 +148,27 @@ class Session(UnderWay):
             yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
 
     def shown(self, split: Split) -> Iterator[Batch]:
-        """The images of a split; raises Stopped if the user asks to stop."""
+        """This process's images of a split; alone, raises Stopped if the user asks to stop."""
         size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
-        return self.stop.between(in_order(split, self.plan.view, size, self.plan.engine.workers, self.plan.cache))
+        ranks, workers = now(), self.plan.engine.workers
+        batches = in_order(split, self.plan.view, size, workers, self.plan.cache, rank=ranks.rank, world=ranks.world)
+        return self.stop.between(batches) if ranks.alone else batches
+
+    def answered(self, net: nn.Module, split: Split, temperature: float | None = None) -> list[Answers]:
+        """What the net says of a split: of each image once, however many processes share them."""
+        found = answers(net, self.shown(split), len(self.classes), self.plan.engine, temperature)
+        if now().alone:
+            return list(found)
+        mine = [Answers(a.index, a.labels, a.scores.cpu(), a.raw.cpu()) for a in found]
+        every = now().gather(mine)
+        return [of[i] for i in range(max(map(len, every))) for of in every if i < len(of)]
 
     def evaluated(self, net: nn.Module, split: Split, temperature: float | None = None) -> Evaluation:
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
         try:
-            return evaluate(net, self.shown(split), self.classes, self.plan.engine, temperature=temperature)
+            if now().alone:
+                return evaluate(net, self.shown(split), self.classes, self.plan.engine, temperature=temperature)
+            return counted(self.answered(net, split, temperature), self.classes, temperature)
         except Stopped:
             self.interrupted()
 
@@ -156,8 +178,7 @@ class Session(UnderWay):
         if split is None:
             return Fitted(None, "not fitted: there are no validation images")
         try:
-            found = answers(net, self.shown(split), len(self.classes), self.plan.engine)
-            return fit_temperature(*logits_of(found))
+            return fit_temperature(*logits_of(self.answered(net, split)))
         except Stopped:
             self.interrupted()
 
@@ -267,6 +288,9 @@ class Session(UnderWay):
         run.write_metrics_csv()
         fitted = self.fitted(net)
         evaluation = None if split is None else self.evaluated(net, split, fitted.temperature)
+        if not now().first:  # the first process writes for all
+            yield Finished(run.folder, self.seconds)
+            return
         self.write_model(net, evaluation, fitted.temperature)
         chosen = self.best.epoch if self.best is not None else None
         run.write_json(

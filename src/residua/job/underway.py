@@ -6,7 +6,7 @@ import math
 import shlex
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NoReturn, Protocol, TypedDict
 
@@ -18,6 +18,7 @@ from residua.job import record
 from residua.job.best import Chosen, hopeless
 from residua.job.events import Decided, Event, Judged, Started, Validated
 from residua.job.stopping import Stop
+from residua.ranks import now
 from residua.training.loop import Epoch, Learn, State, Step, Stream, fit
 from residua.training.recipe import Recipe
 from residua.training.run import Run
@@ -83,6 +84,7 @@ class UnderWay(ABC):
     began: float = field(default_factory=time.perf_counter)
     saved: float = field(default_factory=time.perf_counter)
     seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
+    lost: int = 0  # rows of metrics.jsonl that were there when the state was saved, and no longer are
 
     #: The command that goes on with it, and the flag that says when to give up.
     command: ClassVar[str] = "residua train"
@@ -162,6 +164,10 @@ class UnderWay(ABC):
         if not self.done:
             yield from self.train(self.steps)
 
+    def until(self, step: int) -> Iterator[Event]:
+        """Train until a step, as `trained` would."""
+        yield from self.train(step)
+
     def beside(self) -> dict[str, Any]:
         """What metrics.jsonl says of an epoch before it is judged."""
         return {}
@@ -209,7 +215,7 @@ class UnderWay(ABC):
             yield from self.say()
             if self.done:
                 break
-            if self.stop.asked:
+            if now().any(self.stop.asked):
                 self.interrupted()
             if time.perf_counter() - self.saved >= self.plan.options.save_every:
                 self.save()
@@ -260,7 +266,8 @@ class UnderWay(ABC):
         """The present weights are the ones to keep."""
         self.best = best
         self.kept = {k: v.detach().cpu().clone() for k, v in self.state.ema.net.state_dict().items()}
-        self.write_model(self.state.ema.net)
+        if now().first:
+            self.write_model(self.state.ema.net)
 
     def kept_net(self) -> nn.Module:
         """A net with the weights that are kept; the one in training stays as it is."""
@@ -288,6 +295,7 @@ class UnderWay(ABC):
                 "seen": list(self.seen),
                 "lineage": json.dumps(self.plan.lineage),
                 "data": self.plan.dataset.fingerprint,
+                "rows": self.run.rows,
             }
             | self.words()
         )
@@ -301,7 +309,8 @@ class UnderWay(ABC):
         self.pending = None if saved["pending"] is None else Epoch(**saved["pending"])
         self.before, self.seen = saved["seconds"], tuple(saved["seen"])
         self.run.forget_after(self.state.step)
-        if self.kept:
+        self.lost = max(0, saved.get("rows", 0) - self.run.rows)
+        if self.kept and now().first:
             self.write_model(self.kept_net())
 
     def interrupted(self) -> NoReturn:
@@ -309,6 +318,19 @@ class UnderWay(ABC):
         self.save()
         again = f"{self.command} --resume {shlex.quote(str(self.run.folder))}"
         raise Interrupted(f"stopped at step {self.state.step} of {self.steps}, saved; go on with: {again}")
+
+
+def resumption(session: UnderWay, told: str | None, changed: Mapping[str, tuple[Any, Any]]) -> tuple[Decision, ...]:
+    """What to say of a training that goes on: from where, what was damaged, what is other than before."""
+    decisions = [
+        Decision("resumed", f"step {session.state.step} of {session.steps}", told or "as it was saved", "--resume")
+    ]
+    if session.lost:
+        why = "the file was damaged since; the training itself is whole"
+        decisions.append(Decision("metrics.jsonl", f"{session.lost} rows are lost", why, ""))
+    decisions += [Decision(k, str(b), f"changed on resuming, was {a}", "") for k, (a, b) in changed.items()]
+    record.decisions(session.run, decisions)
+    return tuple(decisions)
 
 
 def course(session: UnderWay, decisions: Sequence[Decision]) -> Iterator[Event]:

@@ -16,9 +16,8 @@ from residua.localize.localizer import Answers, Localizer, beside, centred, edge
 from residua.training.loop import Learn, State, loss_of
 from residua.training.recipe import Recipe
 
-#: An anchor that overlaps a true box at least so much, or best of all, is on the thing; one that overlaps less than
-#: `BESIDE` is beside it; those in between say nothing.
-OVERLAP, BESIDE = 0.5, 0.3
+#: An anchor that overlaps a true box at least so much, or best of all, is on the thing.
+OVERLAP = 0.5
 #: Of a picture so many of the surest places are learned from by the second look, one at a step.
 LEARNED = 32
 
@@ -64,8 +63,7 @@ def truth_of(targets: Sequence[Target], classes: Tensor, device: torch.device | 
 
 def losses(answers: Answers, truth: Truth, recipe: Recipe) -> Losses:
     """What the answers cost: the class, as a classifier learns it; the boxes of the anchors on the thing; and the
-    surety: of the true class how much such an anchor's box overlaps the truth, of the anchors beside it nothing, and
-    nothing of all other classes.
+    surety: of the true class how much each anchor's box overlaps the truth, of all other classes that nothing is there.
 
     Anchors on and beside the thing weigh the same, as the paper's equal draws of both would on average. A picture that
     shows no box says its class alone. How this differs from the paper: docs/deviations.md.
@@ -76,10 +74,8 @@ def losses(answers: Answers, truth: Truth, recipe: Recipe) -> Losses:
     nearest, near = truth.best(edges(answers.anchors).expand(n, -1, -1))
     shown = truth.there.any(1, keepdim=True)
     here = ((near >= OVERLAP) | (near == near.amax(1, keepdim=True))) & shown
-    off = (near < BESIDE) & ~here
-    wanted = truth.best(boxes.detach())[1].masked_fill(~here, 0)
-    each = surety_loss(surety, wanted)
-    own = (mean_where(each, here) + mean_where(each, off)) / 2
+    each = surety_loss(surety, truth.best(boxes.detach())[1])
+    own = (mean_where(each, here) + mean_where(each, ~here)) / 2
     mine = functional.one_hot(truth.classes, logits.shape[1]).bool()
     other = functional.softplus(answers.surety.float()).mean(1).masked_fill(mine, 0)  # (N, K)
     parts = {

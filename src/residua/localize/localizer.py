@@ -13,6 +13,8 @@ from residua.nn.zoo import build as build_net
 
 #: Of each class so many of the surest boxes have a say in where its thing is.
 VOICES = 32
+#: How much more a surer voice counts: odds to this power.
+POWER = 2.0
 #: A cut-out shows so many times the sides of its box: a margin lets the second look move the edges outwards.
 MARGIN = 1.25
 #: The sides of a box are at most e^4 times its anchor's, and at least as much smaller.
@@ -172,14 +174,14 @@ def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 def agreed(surety: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """The one box (N, C, 4) that boxes (N, C, M, 4) with logits (N, C, M) speak for, and its surety (N, C).
 
-    Of the surest boxes, those that overlap the surest by half or more are averaged, weighted by their odds: box voting
-    (Gidaris & Komodakis 2015, arXiv:1505.01749, sec. 5).
+    Of the surest boxes, those that overlap the surest by half or more are averaged, weighted by powers of their odds:
+    box voting (Gidaris & Komodakis 2015, arXiv:1505.01749, sec. 5).
     """
     voices, which = surety.topk(min(VOICES, surety.shape[2]))
     some = boxes.gather(2, which[..., None].expand(-1, -1, -1, 4))
     near = overlap(some[:, :, :1], some) >= 0.5
     near[:, :, 0] = True  # also where the surest is without area
-    weights = torch.where(near, (voices - voices[..., :1]).exp(), 0.0)
+    weights = torch.where(near, (POWER * (voices - voices[..., :1])).exp(), 0.0)
     weights = weights / weights.sum(2, keepdim=True)
     return (some * weights[..., None]).sum(2), voices[..., 0].sigmoid()
 

@@ -58,10 +58,14 @@ class Answering(ABC):
 
     def stream(self, inputs: Source | Iterable[Source], *, top: int = 5, batch_size: int = 64) -> Iterator[Result]:
         """As `predict`, one result after the other: at most three batches of pictures are in memory at a time."""
+        return self.answered(pictures(inputs), top=top, batch_size=batch_size)
+
+    def answered(self, items: Iterable[Item], *, top: int = 5, batch_size: int = 64) -> Iterator[Result]:
+        """As `stream`, of pictures that have their names already."""
         if top < 1 or batch_size < 1:
             raise UsageError(f"top and batch_size must be at least 1, got {top} and {batch_size}")
         workers = max(1, self.engine.workers)
-        with closing(_ahead(self._read, pictures(inputs), workers, 2 * batch_size)) as found:
+        with closing(_ahead(self._read, items, workers, 2 * batch_size)) as found:
             while batch := list(islice(found, batch_size)):
                 yield from self._answers(batch, min(top, len(self.classes)))
 

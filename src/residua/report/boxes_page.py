@@ -50,7 +50,9 @@ def content(document: Mapping[str, Any], examples: Sequence[Sequence[Any]], phot
     sizes = document["box_sizes"]
     total = sum(sizes.values()) or 1
     return {
-        "name": say.label(document["name"]), "spec": say.label(document["spec"]), "kind": document["kind"],
+        "name": say.label(document["name"]), "spec": say.label(document["spec"]),
+        "verbs": ("localize", "detect") if document.get("task") == "localization" else ("detect",),
+        "kind": document["kind"],
         "pictures": sum(document["pictures"].values()), "boxes": document["boxes"], "splits": list(splits),
         "per_split": document["pictures"], "classes": classes, "most": most,
         "must": [f for f in findings if f["severity"] == "must"],

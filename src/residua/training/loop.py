@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -11,11 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from residua.data.batches import Batch
 from residua.engine import Engine
 from residua.errors import NumericError
+from residua.ranks import Ranks, now
 from residua.seeds import key
 from residua.training.hold import held, hold
 from residua.training.optimise import Ema, optimiser, set_lr
@@ -48,6 +51,12 @@ class State:
     seconds: float = 0.0
     waited: float = 0.0
     slices: int = 1  # that a batch is cut into: the recipe's number, or more where memory ran out
+    parallel: nn.Module | None = None  # the net among those of other processes, while they train together
+
+    @property
+    def model(self) -> nn.Module:
+        """What a forward pass in training goes through."""
+        return self.net if self.parallel is None else self.parallel
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, words and numbers: loads with ``weights_only=True``."""
@@ -148,6 +157,7 @@ def fit(
     steps = total_steps(recipe, per_epoch)
     stop = steps if stop is None else min(stop, steps)
     hold(state.net, held(recipe, state.step, per_epoch))
+    ranks = among(state, recipe)
     learn = learn or classifying(batches, recipe, engine)
     losses: list[tuple[float, Tensor]] = []  # since the last reading: learning rate, (loss, wrong, images)
     clock = time.perf_counter()
@@ -156,7 +166,8 @@ def fit(
         torch.manual_seed(key(batches.seed, "step", step))  # dropout and stochastic depth: functions of (seed, step)
         if step == head_steps(recipe, per_epoch) > 0:
             hold(state.net, recipe.freeze)
-        sums = step_of(state, batch, lr, recipe, engine, learn)
+            ranks = among(state, recipe)
+        sums = ranks.sum(step_of(state, batch, lr, recipe, engine, learn))
         losses.append((lr, sums))
         state.epoch += sums
         state.step = step + 1
@@ -172,6 +183,14 @@ def fit(
         if epoch is not None:
             yield epoch
         clock = time.perf_counter()
+
+
+def among(state: State, recipe: Recipe) -> Ranks:
+    """The processes that train together, and the net made one of them: as the parameters that learn now ask for."""
+    ranks = now()
+    rest = recipe.drop_depth > 0
+    state.parallel = None if ranks.alone else ranks.parallel(state.net, parts_may_rest=rest)
+    return ranks
 
 
 def awaited(state: State, batches: Iterator[Any]) -> Iterator[Any]:
@@ -224,7 +243,7 @@ def step_of(state: State, batch: Any, lr: float, recipe: Recipe, engine: Engine,
             sums = learn(state, batch)
             break
         except Exception as e:
-            if not out_of_memory(e):
+            if not out_of_memory(e) or state.parallel is not None:  # the others would not do the batch again
                 raise
         thinner(state, recipe, engine)  # here, where the exception no longer holds the maps
     if recipe.clip_norm is not None:
@@ -242,16 +261,23 @@ def gradients(
     """The gradient of a batch in the parameters; gives (loss * N, wrong, N)."""
     sums = torch.zeros_like(state.epoch)
     state.optimiser.zero_grad(set_to_none=True)
-    for x, y in slices(images, targets, recipe.batch_size // state.slices):
-        with engine.autocast():
-            outputs = state.net(x)
-        loss = loss_of(outputs, y, recipe, weights)
-        torch.autograd.backward(state.scaler.scale(loss * (len(x) / len(images))))
+    parts = list(slices(images, targets, recipe.batch_size // state.slices))
+    for i, (x, y) in enumerate(parts, 1):
+        with quiet(state) if i < len(parts) else nullcontext():  # gradients travel with the last slice
+            with engine.autocast():
+                outputs = state.model(x)
+            loss = loss_of(outputs, y, recipe, weights)
+            torch.autograd.backward(state.scaler.scale(loss * (len(x) / len(images))))
         logits = outputs[0] if isinstance(outputs, tuple) else outputs
         truth = y if y.ndim == 1 else y.argmax(1)
         wrong = (logits.detach().argmax(1) != truth).sum()
         sums += torch.stack([loss.detach() * len(x), wrong, torch.full_like(wrong, len(x))]).to(sums.dtype)
     return sums
+
+
+def quiet(state: State) -> AbstractContextManager[Any]:
+    """Gradients stay in this process, within."""
+    return state.parallel.no_sync() if isinstance(state.parallel, DistributedDataParallel) else nullcontext()
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """The run folder: created once, written whole or not at all, by one writer, and read again to go on.
 
+A folder is a run once it has a config.toml, which is written last: what is killed before that can be begun again.
 ``state/last.pt`` and ``state/previous.pt`` are two generations of the training state, each with a digest of its own
 contents; both load with ``torch.load(weights_only=True)``.
 """
@@ -8,7 +9,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +29,9 @@ try:
 except ImportError:  # Windows: two writers are not kept apart
     fcntl = None  # type: ignore[assignment]
 
+#: The rows of a training: one a logged step, one an epoch.
+METRICS = "metrics.jsonl"
+
 #: Run folders that this process writes (a POSIX lock does not keep a process from itself).
 _WRITING: set[Path] = set()
 
@@ -37,6 +43,7 @@ class Run:
         """Take the lock of a folder that exists. Use `create` or `open`."""
         self.folder = folder
         self._lock = _lock(folder)
+        self.rows = len(read_metrics(folder))  # whole ones of metrics.jsonl
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -44,7 +51,11 @@ class Run:
         folder = Path(path)
         check_free(folder)
         _writing(folder, lambda: (folder / "state").mkdir(parents=True, exist_ok=True))
-        return cls(folder)
+        run = cls(folder)
+        for grown in ("decisions.json", METRICS):  # of a run that was killed while it was made
+            (folder / grown).unlink(missing_ok=True)
+        run.rows = 0
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -96,7 +107,7 @@ class Run:
 
     # -- metrics: one object a line ---------------------------------------------------------------------------------
 
-    def log(self, row: Mapping[str, Any], name: str = "metrics.jsonl") -> None:
+    def log(self, row: Mapping[str, Any], name: str = METRICS) -> None:
         """Append one row to metrics.jsonl, or to another file of rows."""
         path = self.path(name)
 
@@ -105,6 +116,7 @@ class Run:
                 f.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
 
         _writing(path, append)
+        self.rows += name == METRICS
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every whole row of metrics.jsonl."""
@@ -112,10 +124,11 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Take the rows after `step` away, and a last one that was cut off: they will be written again."""
-        for name in ("metrics.jsonl", "units.jsonl"):
-            if name == "metrics.jsonl" or (self.folder / name).exists():
+        for name in (METRICS, "units.jsonl"):
+            if name == METRICS or (self.folder / name).exists():
                 rows = [row for row in read_metrics(self.folder, name) if row.get("step", 0) <= step]
                 self.write_bytes(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+                self.rows = len(rows) if name == METRICS else self.rows
 
     def write_metrics_csv(self) -> None:
         """metrics.csv: the epochs of metrics.jsonl as a table."""
@@ -126,7 +139,11 @@ class Run:
     # -- the state of training --------------------------------------------------------------------------------------
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep `state` (tensors, words, numbers) as the last; the one before becomes the previous."""
+        """Keep `state` (tensors, words, numbers) as the last; the one before becomes the previous.
+
+        The rows of metrics.jsonl so far are on the disk before it.
+        """
+        _synced(self.folder / METRICS)
         content = io.BytesIO()
         torch.save({"sha256": digest(state), "state": dict(state)}, content)
         last = self.path("state/last.pt")
@@ -137,6 +154,7 @@ class Run:
 
         with files.replacing(last, before=rotate) as temporary:
             temporary.write_bytes(content.getbuffer())
+        _synced(last.parent)
 
     def load_state(self) -> tuple[dict[str, Any], str | None]:
         """The newest whole state, and one line to say if that is not the last one. Raises DataError without any."""
@@ -152,6 +170,24 @@ class Run:
         raise DataError(f"{self.folder}: no whole state to resume from" + (f" ({path} is damaged)" if told else ""))
 
 
+class Aside(Run):
+    """Where a process that does not write for all writes: a folder of its own, which vanishes with it."""
+
+    def __init__(self) -> None:
+        """Make the folder."""
+        folder = Path(tempfile.mkdtemp(prefix="residua-aside-"))
+        (folder / "state").mkdir()
+        super().__init__(folder)
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """The first process keeps it."""
+
+    def close(self) -> None:
+        """Away with the folder."""
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def free_name(*words: str) -> str:
     """``runs/<words>-<n>``, the words with hyphens between: the first n that is not there."""
     stem = "-".join(words).replace(":", "-").replace("/", "-")
@@ -162,9 +198,14 @@ def free_name(*words: str) -> str:
 
 
 def check_free(folder: Path) -> None:
-    """Raise DataError where a run would overwrite something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise DataError where a run would overwrite something. A run that was killed while it was made is nothing."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not unmade(folder))):
         raise DataError(f"{folder} exists: runs are never overwritten; choose another --out, or --resume {folder}")
+
+
+def unmade(folder: Path) -> bool:
+    """Whether this is a run that was killed before it was one: its lock is there, and its config.toml is not."""
+    return (folder / "state" / "lock").is_file() and not (folder / "config.toml").exists()
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -176,14 +217,14 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
 
 
-def read_metrics(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
+def read_metrics(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
     """Every whole row of a run's metrics.jsonl; a line that was cut off is left out."""
     path = folder / name
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(json.JSONDecodeError):
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        with suppress(ValueError):
             rows.append(json.loads(line))
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
@@ -254,6 +295,16 @@ def _writing(path: Path, act: Callable[[], object]) -> None:
         act()
     except OSError as e:
         raise DataError(f"cannot write {path}: {e.strerror or e}; free some space or choose another --out") from e
+
+
+def _synced(path: Path) -> None:
+    """A file's bytes, or a folder's names, given to the disk; where a system cannot do that, it is left to it."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _lock(folder: Path) -> int | None:

@@ -25,6 +25,7 @@ from residua.cli.training_options import (
     Sets,
     Steps,
     StepSize,
+    Verify,
     option,
 )
 
@@ -129,6 +130,7 @@ def train(
     save_every: SaveEvery = None,
     resume: Resume = None,
     accept_changes: AcceptChanges = False,
+    verify: Verify = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -144,6 +146,11 @@ def train(
       residua detect train annotations.json --anchors fit --augment scale:0.5:2,flip,color
       residua detect train --resume runs/cells
     """
+    if verify:
+        from residua.cli.verified import prove
+
+        prove(resume, json)
+        return
     from residua.cli.live import waiting
     from residua.detect.recipes import RECIPES as known
 

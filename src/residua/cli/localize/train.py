@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from residua.cli.boxes_training import BOXES_HELP, chosen, followed
-from residua.cli.options import CacheSize, Debug, Json, Limit, Threads, Workers, archs, starting
+from residua.cli.options import CacheSize, Debug, Json, Limit, Threads, Workers, archs, choice, starting
 from residua.cli.training_options import (
     DATA,
     NET,
@@ -25,6 +25,7 @@ from residua.cli.training_options import (
     Sets,
     Steps,
     StepSize,
+    Verify,
     option,
 )
 
@@ -44,6 +45,15 @@ def train(
             metavar="NAME",
             shown="what suits the pictures",
             autocompletion=starting(archs),
+        ),
+    ] = None,
+    stem: Annotated[
+        str | None,
+        choice(
+            "--stem",
+            "first layers: 3x3 for small pictures, 5x5 to 112 px, 7x7 for large ones",
+            section=NET,
+            shown="auto",
         ),
     ] = None,
     weights: Annotated[
@@ -113,6 +123,7 @@ def train(
     save_every: SaveEvery = None,
     resume: Resume = None,
     accept_changes: AcceptChanges = False,
+    verify: Verify = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -129,6 +140,11 @@ def train(
       residua localize train ./birds --weights runs/birds-resnet18-places-1 --refine
       residua localize train --resume runs/birds
     """
+    if verify:
+        from residua.cli.verified import prove
+
+        prove(resume, json)
+        return
     from residua.cli.live import waiting
     from residua.localize.recipes import RECIPES as known
 

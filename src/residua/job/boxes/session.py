@@ -18,7 +18,7 @@ from residua.job.boxes.options import BoxOptions, changes, resumed, to_config
 from residua.job.boxes.plan import BoxPlan, data_check
 from residua.job.events import Event
 from residua.job.stopping import Stop, signals
-from residua.job.underway import UnderWay, course
+from residua.job.underway import UnderWay, course, resumption
 from residua.training import recipe as recipes
 from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
@@ -94,7 +94,6 @@ def new_session(
     run = Run.create(options.out or free_name(Path(plan.dataset.name).name or "data", *kind.name(plan)))
     try:
         session = kind(plan, run, stop, state, batches)
-        run.write_toml("config.toml", to_config(plan.options))
         run.write_json("environment.json", record.environment(plan.engine))
         record.decisions(run, plan.decisions)
         run.write_json("data_check.json", data_check(plan.dataset))
@@ -106,6 +105,7 @@ def new_session(
         ))  # fmt: skip
         run.write_bytes("batches/step-0.png", record.png(drawings.batch(plan, batches)))
         session.save()
+        run.write_toml("config.toml", to_config(plan.options))  # last: now it is a run
     except BaseException:
         run.close()
         raise
@@ -127,12 +127,7 @@ def resumed_session(
         if session.done and (run.folder / "evaluation.json").exists():
             raise UsageError(f"{run.folder} is finished: there is nothing to go on with")
         stop.at_once = False
-        step = f"step {session.state.step} of {session.steps}"
-        decisions = (
-            Decision("resumed", step, told or "as it was saved", "--resume"),
-            *(Decision(k, str(b), f"changed on resuming, was {a}", "") for k, (a, b) in changed.items()),
-        )
-        record.decisions(run, decisions)
+        decisions = resumption(session, told, changed)
         if changed:
             run.write_toml("config.toml", to_config(options))
     except BaseException:

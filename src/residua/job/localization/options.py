@@ -7,22 +7,33 @@ from residua.errors import UsageError
 from residua.job.boxes.options import FIXED, BoxOptions
 from residua.job.boxes.options import resumed as resumed_as
 from residua.localize.recipes import RECIPES
+from residua.nn.arch import WORDS
 from residua.training.recipe import Recipe
+from residua.words import unknown
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizeOptions(BoxOptions):
-    """The training of one localizer; `refine`: of a second look at what the localizer of `weights` finds."""
+    """The training of one localizer.
 
+    `stem`: first layers, "auto" or as `nn.arch` names them; `refine`: a second look at what the localizer of `weights`
+    finds is trained.
+    """
+
+    stem: str = "auto"
     refine: bool = False
     recipe: Recipe = RECIPES["quick"]
 
     task, what, verb = "localization", "localizer", "localize"
-    fixed = (*FIXED, "refine")
+    fixed = (*FIXED, "stem", "refine")
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is read. Raises UsageError."""
         super().__post_init__()
+        if self.stem not in (known := ("auto", *WORDS["stem"])):
+            raise unknown("stem", self.stem, known)
+        if self.stem != "auto" and self.weights is not None:
+            raise UsageError("--stem: the net of --weights brings its own")
         if self.refine and self.weights is None and self.resume is None:
             raise UsageError("--refine looks again at what a localizer finds: name one by --weights RUN")
         if self.refine and self.recipe.freeze:

@@ -126,8 +126,9 @@ def complete(
     cache = caches.opened(options.cache_size)
     dataset, pictures = opened(dataset, view, cache)
     done = replace(
-        options, arch=row.net.name, augment=written(words), image_size=view.short_px, device=engine.device,
-        precision=engine.precision, memory_format=engine.memory_format,
+        options, arch=row.net.name, stem=row.net.stem if options.weights is None else "auto",
+        augment=written(words), image_size=view.short_px, device=engine.device, precision=engine.precision,
+        memory_format=engine.memory_format,
     )  # fmt: skip
     return Plan(
         options=done, dataset=dataset, pictures=pictures, view=view, row=row, recipe=options.recipe, engine=engine,
@@ -184,14 +185,16 @@ def row_for(
         net = trained.row
         told.append(Decision("arch", net.name, f"the net of {options.weights}", "--arch"))
     else:
-        stem = stem_for(view.short_px)
-        name, kind = NETS[stem]
+        suits = stem_for(view.short_px)
+        name, kind = NETS[suits]
         net = find(name if options.arch == "auto" else options.arch)
         if options.arch == "auto":
             told.append(Decision("arch", name, f"pictures of {view.short_px} px are {kind}", "--arch"))
-        if isinstance(net, Arch) and net.stem != stem and (options.arch == "auto" or net.stem != "3x3"):
-            net = replace(net, stem=stem)
-            told.append(Decision("stem", stem, f"suits pictures of {view.short_px} px", ""))
+        if isinstance(net, Arch) and options.stem != "auto":
+            net = replace(net, stem=options.stem)
+        elif isinstance(net, Arch) and net.stem != suits and (options.arch == "auto" or net.stem != "3x3"):
+            net = replace(net, stem=suits)
+            told.append(Decision("stem", suits, f"suits pictures of {view.short_px} px", "--stem"))
     if not isinstance(net, Arch):
         raise UsageError(f"{net.name} is no residual net: a localizer stands on one")
     net = replace(net, classes=len(dataset.classes), channels=view.channels)
