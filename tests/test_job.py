@@ -294,7 +294,10 @@ def test_a_run_that_died_goes_on_from_its_last_whole_state(torn, whole, tmp_path
     for event in running:
         if isinstance(event, Step) and event.step == 7:
             break
-    Run.log(type("Dead", (), {"path": lambda _, n: tmp_path / "run" / n})(), {"event": "step", "step": 11, "loss": 9.0})
+    Run.log(
+        type("Dead", (), {"rows": 0, "path": lambda _, n: tmp_path / "run" / n})(),
+        {"event": "step", "step": 11, "loss": 9.0},
+    )
     running.close()
     if torn:
         last = tmp_path / "run" / "state" / "last.pt"

@@ -260,6 +260,26 @@ def test_torchvisions_checkpoint_is_a_detector_to_start_from(tmp_path):
         starting(DetectOptions(data="x", weights="torchvision/fasterrcnn_resnet50_fpn_v2"))
 
 
+def test_what_is_frozen_stays_so_over_an_evaluation(shapes, tmp_path):
+    """Its norms' statistics too: an evaluation in between puts nothing of it into training."""
+    from residua.nn import modelfile
+    from residua.nn.zoo import build, find
+
+    row = replace(find("cifar_resnet20"), classes=2)
+    view = {"side_px": 32, "fit": "crop", "resize_px": 32, "mode": "RGB", "mean": [0.3] * 3, "std": [0.2] * 3}
+    net = build(row)
+    modelfile.save(tmp_path / "c.safetensors", net, modelfile.Header(row=row, classes=("a", "b"), view=view))
+    recipe = replace(RECIPES["finetune"], epochs=3, batch_size=4, freeze=("stem",))
+    weights_file = str(tmp_path / "c.safetensors")
+    list(train(options(shapes, tmp_path, arch="auto", weights=weights_file, recipe=recipe, norm="batch")))
+    made, header = load(tmp_path / "run")
+    assert header.row.norm == "batch"
+    assert torch.equal(made.backbone.body.stem.bn1.running_mean, net.stem.bn1.running_mean)
+    assert not torch.equal(
+        made.backbone.body.stages[0][0].branch.bn1.running_mean, net.stages[0][0].branch.bn1.running_mean
+    )
+
+
 def test_a_training_on_frozen_weights_resumes_bit_for_bit(shapes, tmp_path):
     from residua.nn import modelfile
     from residua.nn.zoo import build, find

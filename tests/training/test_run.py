@@ -30,8 +30,8 @@ def run(tmp_path):
 
 
 def test_a_run_is_never_overwritten(tmp_path):
-    with Run.create(tmp_path / "run"):
-        pass
+    with Run.create(tmp_path / "run") as run:
+        run.write_toml("config.toml", {"data": "digits"})
     with pytest.raises(DataError, match=r"never overwritten.*--resume"):
         Run.create(tmp_path / "run")
     (tmp_path / "file").write_text("mine")

@@ -12,6 +12,7 @@ from residua.boxes.view import BoxView, scales
 from residua.detect.counts import BoxEvaluation, evaluated
 from residua.detect.detector import Detections, Detector, wanted
 from residua.engine import Engine
+from residua.evaluate import evaluating
 from residua.training.loop import Learn, State
 from residua.training.recipe import Recipe
 
@@ -42,16 +43,12 @@ def learning(recipe: Recipe, engine: Engine) -> Learn:
 
 def detected(net: Detector, batches: Iterable[BoxBatch], engine: Engine) -> Iterator[tuple[int, Detections]]:
     """What is found in each picture, with its position, in the pixels that the net sees."""
-    was = net.training
-    net.eval()
-    try:
+    with evaluating(net):
         for batch in batches:
             with torch.inference_mode(), engine.autocast():
                 found = net(engine.move(batch.images), batch.sides)
             for i, one in zip(batch.index.tolist(), found, strict=True):
                 yield i, Detections(one.boxes.float().cpu(), one.labels.cpu(), one.scores.float().cpu())
-    finally:
-        net.train(was)
 
 
 def returned(found: Detections, size: tuple[int, int], view: BoxView) -> Found:

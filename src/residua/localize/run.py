@@ -10,6 +10,7 @@ from residua.boxes.batches import BoxBatch, Pictures
 from residua.boxes.one_class import labels
 from residua.boxes.view import BoxView, scales
 from residua.engine import Engine
+from residua.evaluate import evaluating
 from residua.localize.counts import TOP, Floats, LocalizationEvaluation, Places, evaluated
 from residua.localize.localizer import Localizer
 
@@ -19,9 +20,7 @@ def answered(
 ) -> Iterator[tuple[BoxBatch, Tensor, Tensor, Tensor, Tensor]]:
     """Of each batch the likeliest classes (N, C), their scores (N, C), boxes (N, C, 4) in the pixels that the net sees
     and expected overlaps (N, C); with the `true` classes of all pictures, theirs come last (N, C + 1)."""
-    was = net.training
-    net.eval()
-    try:
+    with evaluating(net):
         for batch in batches:
             with torch.inference_mode():
                 images = engine.move(batch.images)
@@ -35,8 +34,6 @@ def answered(
                 with engine.autocast():
                     boxes, surety = net.places(answers, asked, images)
             yield batch, which.cpu(), scores.cpu(), boxes.float().cpu(), surety.float().cpu()
-    finally:
-        net.train(was)
 
 
 def returned(boxes: Floats, size: tuple[int, int], view: BoxView) -> Floats:
