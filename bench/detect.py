@@ -38,9 +38,9 @@ from torchvision.transforms.v2 import functional as tv
 from residua.boxes.batches import each_once
 from residua.detect.detector import wanted
 from residua.detect.run import detected, learning
+from residua.job.boxes.session import begun
 from residua.job.detection import RECIPES, DetectOptions
 from residua.job.detection.plan import Plan, prepare
-from residua.job.detection.session import begun
 from residua.job.record import processor
 from residua.nn.modelfile import versions
 from residua.training.loop import fit

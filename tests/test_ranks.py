@@ -135,6 +135,15 @@ def test_what_measures_one_process_is_for_one():
     assert begun_before(TrainOptions(data="digits"), Ranks()).resume is None
 
 
+def test_boxes_are_trained_on_in_one_process(monkeypatch):
+    from residua.job.localization import LocalizeOptions, train
+
+    for key, value in (("TORCHELASTIC_RUN_ID", "x"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(key, value)
+    with pytest.raises(UsageError, match="localize train runs in one process"):
+        next(train(LocalizeOptions(data="x")))
+
+
 # -- the command under torchrun -------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,11 @@ def launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
 
 
+def many() -> bool:
+    """Whether torchrun started several processes."""
+    return launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def restarts() -> int:
     """How often torchrun has begun this training again, after a process was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if launched() else 0
@@ -131,7 +136,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
 
     Raises UsageError for what makes no group, DataError where the others do not come.
     """
-    if not launched() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not many():
         yield Ranks()
         return
     if not distributed.is_available():

@@ -92,7 +92,7 @@ def outcome(run: Path) -> dict[str, str]:
     _, weights = unseal(run / "model.safetensors")
     rows = [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
     found = {
-        "weights": digest(weights),
+        "weights": digest(dict(sorted(weights.items()))),
         "rows": json.dumps(rows),
         "evaluation": json.dumps(timeless(json.loads((run / "evaluation.json").read_text()))),
     }
@@ -109,6 +109,7 @@ def trial(task: list[str], run: Path, log: Path, takes: float, rng: random.Rando
     while True:
         made = (run / "config.toml").is_file()
         words = [*task[:1], "--resume", str(run)] if made else [*task, *COMMON, "--out", str(run)]
+        log.unlink(missing_ok=True)
         pid = child(words, log)
         # early and late moments are as likely: what is left gets shorter with every resumption
         wait = rng.uniform(0, takes) if kills < most else 600.0
@@ -116,7 +117,7 @@ def trial(task: list[str], run: Path, log: Path, takes: float, rng: random.Rando
         if code is None:
             kill(pid)
             kills += 1
-        elif code == 0 or "is finished" in log.read_text()[-400:]:
+        elif code == 0 or "is finished" in log.read_text():
             return kills
         else:
             raise RuntimeError(f"residua {' '.join(words)} ended with {code}: {log.read_text()[-2000:]}")

@@ -136,6 +136,11 @@ def test_a_run_that_was_killed_while_it_was_made_is_begun_again(whole, tmp_path)
     assert {} not in json.loads((out / "decisions.json").read_text())
     with pytest.raises(DataError, match="never overwritten"):
         check_free(out)
+    (tmp_path / "mine" / "state").mkdir(parents=True)
+    assert unmade(tmp_path / "mine")
+    (tmp_path / "mine" / "photo.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="never overwritten"):
+        check_free(tmp_path / "mine")
 
 
 def test_a_run_is_one_once_it_can_be_gone_on_with(tmp_path, monkeypatch):

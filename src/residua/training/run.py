@@ -32,6 +32,12 @@ except ImportError:  # Windows: two writers are not kept apart
 #: The rows of a training: one a logged step, one an epoch.
 METRICS = "metrics.jsonl"
 
+#: What is written of a run before its config.toml.
+MADE = (
+    "state", "environment.json", "decisions.json", "data_check.json", "summary.json", "split.csv", "batches",
+    "lr_finder.json", "tensorboard", "mlruns", "wandb", METRICS,
+)  # fmt: skip
+
 #: Run folders that this process writes (a POSIX lock does not keep a process from itself).
 _WRITING: set[Path] = set()
 
@@ -204,8 +210,9 @@ def check_free(folder: Path) -> None:
 
 
 def unmade(folder: Path) -> bool:
-    """Whether this is a run that was killed before it was one: its lock is there, and its config.toml is not."""
-    return (folder / "state" / "lock").is_file() and not (folder / "config.toml").exists()
+    """Whether this is a run that was killed before it was one: all that is there is what comes before config.toml."""
+    names = [p.name for p in folder.iterdir()]
+    return "state" in names and all(name in MADE or name.endswith(".tmp") for name in names)
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from residua.job.boxes.plan import BoxPlan, data_check
 from residua.job.events import Event
 from residua.job.stopping import Stop, signals
 from residua.job.underway import UnderWay, course, resumption
+from residua.ranks import many
 from residua.training import recipe as recipes
 from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
@@ -68,6 +69,8 @@ def train(options: BoxOptions, session: type[BoxSession], prepare: Prepare, reop
     Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
     after Ctrl-C or SIGTERM, when everything is saved.
     """
+    if many():
+        raise UsageError(f"residua {options.verb} train runs in one process: torchrun is for `residua train`")
     with signals() as stop:
         if options.resume:
             made, decisions = resumed_session(options, stop, session, reopen)
