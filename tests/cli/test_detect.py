@@ -70,7 +70,7 @@ def test_predict_draws_and_writes_tables(residua: Residua, shapes: Path, detecto
     out = Path("detections/run-1")
     assert len(list(out.glob("*.jpg"))) == 20
     with Image.open(out / "00.jpg") as drawn:
-        assert drawn.size == (96, 64)
+        assert drawn.size == (384, 256)  # four times: lines and names need room
     coco = json.loads((out / "detections.json").read_text())
     rows = list(csv.DictReader((out / "detections.csv").read_text().splitlines()))
     assert len(rows) == len(coco["annotations"]) > 0 and len(coco["images"]) == 20

@@ -63,7 +63,7 @@ def test_predict_draws_and_writes_tables(residua: Residua, things: Path, localiz
     out = Path("localizations/run-1")
     assert len(list(out.glob("*.jpg"))) == 12
     with Image.open(out / "val_0_0.jpg") as drawn:
-        assert drawn.size == (48, 48)
+        assert drawn.size == (336, 336)  # seven times: lines and names need room
     coco = json.loads((out / "localizations.json").read_text())
     rows = list(csv.DictReader((out / "localizations.csv").read_text().splitlines()))
     assert len(rows) == len(coco["annotations"]) == 24 and len(coco["images"]) == 12

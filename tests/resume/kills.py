@@ -120,7 +120,10 @@ def trial(task: list[str], run: Path, log: Path, takes: float, rng: random.Rando
         elif code == 0 or "is finished" in log.read_text():
             return kills
         else:
-            raise RuntimeError(f"residua {' '.join(words)} ended with {code}: {log.read_text()[-2000:]}")
+            there = sorted(str(p.relative_to(run)) for p in run.rglob("*")) if run.exists() else []
+            raise RuntimeError(
+                f"residua {' '.join(words)} ended with {code}: {log.read_text()[-2000:]}; there: {there}"
+            )
 
 
 def main(kills: int, seed: int, place: Path, names: list[str]) -> dict[str, object]:

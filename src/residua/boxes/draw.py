@@ -14,6 +14,8 @@ COLOURS = (
     (120, 200, 255), (170, 220, 50), (255, 150, 150), (190, 160, 255),
 )  # fmt: skip
 DARK, WHITE = (20, 24, 28), (255, 255, 255)
+#: A drawn photo has a long side of so many pixels at least: on less there is no room for lines and names.
+LEAST_PX = 320
 
 
 def drawn(
@@ -38,6 +40,15 @@ def drawn(
         words = f"{classes[int(found.labels[i])]} {100 * found.scores[i]:.0f} %"
         tag(pen, found.boxes[i].tolist(), words, colour(int(found.labels[i])), font, image.size, taken)
     return image
+
+
+def enlarged(photo: Image.Image, found: Found) -> tuple[Image.Image, Found]:
+    """A small photo and what was found in it, a whole number of times as large; another as it is."""
+    times = -(-LEAST_PX // max(photo.size))
+    if times <= 1:
+        return photo, found
+    large = photo.resize((times * photo.width, times * photo.height), Image.Resampling.BICUBIC)
+    return large, Found(found.boxes * times, found.labels, found.scores)
 
 
 def colour(label: int) -> tuple[int, int, int]:

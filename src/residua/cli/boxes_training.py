@@ -60,10 +60,9 @@ def chosen(
         options["augment"] = tuple(w.strip() for w in options["augment"].split(",") if w.strip())
         check_words(w for w in options["augment"] if w != "auto")
     if "out" in options:
-        from residua.cli.files import fresh
+        from residua.cli.files import fresh, taken
 
-        out = Path(options["out"])
-        if out.exists() and any(out.iterdir() if out.is_dir() else [1]):
+        if taken(options["out"]):
             fresh(options["out"], "run")
     if run is None or recipe is not None:
         made = find(recipe or usual(options), sets or [], known=recipes, **fields)

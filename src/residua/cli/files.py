@@ -58,3 +58,11 @@ def _nearest(path: Path) -> str | None:
     siblings = [p.name for p in sorted(path.parent.iterdir())[:1000]]
     near = nearest(path.name, siblings, 1)
     return str(path.with_name(near[0])) if near else None
+
+
+def taken(out: str) -> bool:
+    """Whether there is something that no run may overwrite. What was killed while it was made is looked at later."""
+    place = Path(out)
+    if not place.is_dir():
+        return place.exists()
+    return any(place.iterdir()) and ((place / "config.toml").exists() or not (place / "state").is_dir())

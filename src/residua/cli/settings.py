@@ -103,8 +103,10 @@ def _check(words: Mapping[str, Any], run: str | None) -> None:
         return
     if run is not None:
         raise UsageError("--out has no meaning with --resume: the run goes on in its own folder")
-    out = Path(str(words["out"]))
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+    from residua.cli.files import taken
+
+    out = str(words["out"])
+    if taken(out):
         raise DataError(f"{out} exists: runs are never overwritten; choose another --out, or --resume {out}")
 
 

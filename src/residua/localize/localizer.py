@@ -17,6 +17,8 @@ VOICES = 32
 POWER = 2.0
 #: A cut-out shows so many times the sides of its box: a margin lets the second look move the edges outwards.
 MARGIN = 1.25
+#: So many cut-outs go through the second net at a time.
+CUTS = 256
 #: The sides of a box are at most e^4 times its anchor's, and at least as much smaller.
 LARGEST = 4.0
 
@@ -135,7 +137,12 @@ class Localizer(nn.Module):
         assert self.refiner is not None
         n, c, p, _ = boxes.shape
         flat, owner = boxes.reshape(-1, 4), torch.arange(n, device=boxes.device).repeat_interleave(c * p)
-        surety, numbers = self.looked(images, flat, owner, classes.reshape(-1).repeat_interleave(p))
+        asked = classes.reshape(-1).repeat_interleave(p)
+        parts = [
+            self.looked(images, flat[i : i + CUTS], owner[i : i + CUTS], asked[i : i + CUTS])
+            for i in range(0, len(flat), CUTS)
+        ]
+        surety, numbers = (torch.cat(v) for v in zip(*parts, strict=True))
         better = beside(centred(flat), numbers)
         return surety.view(n, c, p), better.view(n, c, p, 4)
 

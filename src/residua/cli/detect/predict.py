@@ -60,7 +60,7 @@ def predict(
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
-        from residua.boxes.draw import drawn
+        from residua.boxes.draw import drawn, enlarged
         from residua.boxes.tables import COLUMNS, rows
         from residua.data.decode import as_image, decode
         from residua.detect.predict import load
@@ -69,7 +69,7 @@ def predict(
     least, classes = loaded.threshold if threshold is None else threshold, loaded.classes
 
     def picture(one: "Answer") -> Any:
-        return drawn(as_image(decode(one.source, "RGB")), one.found, classes, threshold=least)
+        return drawn(*enlarged(as_image(decode(one.source, "RGB")), one.found), classes, threshold=least)
 
     work = Work(
         "detections", folder, classes, COLUMNS, lambda one: rows(one.name, one.found, classes),

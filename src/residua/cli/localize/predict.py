@@ -53,7 +53,7 @@ def predict(
     from residua.cli.live import waiting
 
     with waiting("loading the model"):
-        from residua.boxes.draw import drawn
+        from residua.boxes.draw import drawn, enlarged
         from residua.data.decode import as_image, decode
         from residua.localize.predict import load
         from residua.localize.tables import COLUMNS, rows
@@ -62,7 +62,7 @@ def predict(
     classes = loaded.classes
 
     def picture(one: "Answer") -> Any:
-        return drawn(as_image(decode(one.source, "RGB")), one.found.first(1), classes)
+        return drawn(*enlarged(as_image(decode(one.source, "RGB")), one.found.first(1)), classes)
 
     work = Work(
         "localizations", folder, classes, COLUMNS, lambda one: rows(one.name, one.found, one.overlaps, classes),

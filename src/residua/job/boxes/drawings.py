@@ -5,15 +5,15 @@ from PIL import Image
 
 from residua.boxes.batches import BoxBatches
 from residua.boxes.dataset import BoxSplit
-from residua.boxes.draw import drawn, sheet
+from residua.boxes.draw import LEAST_PX, drawn, enlarged, sheet
 from residua.boxes.found import Found
 from residua.data.decode import BadPicture, as_image, decode
 from residua.job.boxes.plan import BoxPlan
 
 #: Of the test photos so many that are wrong and so many that are right are drawn.
 WORST, BEST = 8, 4
-#: A photo on a page has this long side at most, and this at least: a thing of 64 pixels is scaled up.
-SIDE_PX, LEAST_PX = 640, 320
+#: A photo on a page has this long side at most.
+SIDE_PX = 640
 #: The contact sheet: pictures of the first batch, in rows of so many, at this side.
 SHOWN, COLUMNS, CELL_PX = 8, 4, 320
 
@@ -31,15 +31,6 @@ def batch(plan: BoxPlan, batches: BoxBatches) -> Image.Image:
     return sheet(images, COLUMNS, CELL_PX)
 
 
-def enlarged(photo: Image.Image, found: Found) -> tuple[Image.Image, Found]:
-    """A small photo and what was found in it, scaled up so that lines are thin beside it; another as it is."""
-    scale = max(1.0, LEAST_PX / max(photo.size))
-    if scale == 1.0:
-        return photo, found
-    large = photo.resize([max(1, round(v * scale)) for v in photo.size], Image.Resampling.BICUBIC)
-    return large, Found(found.boxes * scale, found.labels, found.scores)
-
-
 def photo_of(
     split: BoxSplit, i: int, found: Found, classes: tuple[str, ...], threshold: float = 0.0
 ) -> Image.Image | None:  # fmt: skip
@@ -48,7 +39,7 @@ def photo_of(
         photo = as_image(decode(split.images.paths[i], "RGB"))
     except BadPicture:
         return None
-    scale = min(max(1.0, LEAST_PX / max(photo.size)), SIDE_PX / max(photo.size))
+    scale = min(max(1, -(-LEAST_PX // max(photo.size))), SIDE_PX / max(photo.size))
     small = photo.resize([max(1, round(v * scale)) for v in photo.size], Image.Resampling.LANCZOS)
     moved = Found(found.boxes * scale, found.labels, found.scores)
     truth = split.targets[i].boxes * np.float32(scale)
