@@ -36,7 +36,7 @@ def torchrun(n: int, *words: object, restarts: int = 0) -> subprocess.Popen[str]
     """A training in n processes, under way."""
     launch = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(n), "--max-restarts", str(restarts),
-        "--master-addr", "127.0.0.1", "--master-port", str(free_port()), "-m", "residua",
+        "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "-m", "residua",
     ]  # fmt: skip
     return subprocess.Popen(
         [*launch, *map(str, words)], env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -60,7 +60,8 @@ def trained(n: int, out: Path, *words: object) -> list[dict]:
 
 
 def rows(out: Path) -> list[dict]:
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    path = out / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 # -- the parts, in two processes of a test's own --------------------------------------------------------------------

@@ -124,10 +124,9 @@ def restarts() -> int:
 
 
 def note() -> Path:
-    """Where a training in many processes notes its run folder, so that torchrun finds it when it begins again."""
-    words = (os.environ.get(k, "") for k in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
-    agent = f"{os.getppid()}-" + "-".join("".join(c if c.isalnum() else "_" for c in w) for w in words)
-    return Path(tempfile.gettempdir()) / f"residua-{agent}.run"
+    """Where this machine's torchrun notes its training's run folder, so that it is found when it begins again."""
+    job = "".join(c if c.isalnum() else "_" for c in os.environ.get("TORCHELASTIC_RUN_ID", ""))
+    return Path(tempfile.gettempdir()) / f"residua-torchrun-{os.getppid()}-{job}"
 
 
 @contextmanager

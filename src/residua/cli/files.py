@@ -1,5 +1,6 @@
 """The user's files, checked by looking at the disk only: before anything heavy is imported."""
 
+import os
 from pathlib import Path
 
 from residua.errors import DataError
@@ -61,8 +62,11 @@ def _nearest(path: Path) -> str | None:
 
 
 def taken(out: str) -> bool:
-    """Whether there is something that no run may overwrite. What was killed while it was made is looked at later."""
+    """Whether there is something that no run may overwrite. What was killed while it was made is looked at later, and
+    what torchrun began before goes on."""
     place = Path(out)
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
+        return False
     if not place.is_dir():
         return place.exists()
     return any(place.iterdir()) and ((place / "config.toml").exists() or not (place / "state").is_dir())

@@ -12,6 +12,7 @@ from residua.data.sources import write_split
 from residua.data.view import View
 from residua.engine import Decision
 from residua.errors import DataError, Interrupted, UsageError
+from residua.files import write
 from residua.job import record
 from residua.job.budget import within
 from residua.job.course import Clock, Course
@@ -68,10 +69,8 @@ def begun_before(options: TrainOptions, ranks: Ranks) -> TrainOptions:
     for flag, given in (("--budget", options.budget), ("--find-lr", options.find_lr or None)):
         if given is not None and not ranks.alone:
             raise UsageError(f"{flag} measures one process: try it without torchrun, then give what it says")
-    noted = ""
-    if restarts() and ranks.first and note().is_file():
-        noted = note().read_text(encoding="utf-8")
-    noted = ranks.share(noted)
+    own = note().read_text(encoding="utf-8") if restarts() and note().is_file() else ""
+    noted = next((found for found in ranks.gather(own) if found), "")  # a machine that is new has none
     if noted and options.resume is None and (Path(noted) / "config.toml").is_file():
         return resumed(noted)
     return options
@@ -80,11 +79,10 @@ def begun_before(options: TrainOptions, ranks: Ranks) -> TrainOptions:
 def made(options: TrainOptions, name: tuple[str, ...]) -> Run:
     """The run folder of a new training: the first process's; the others write aside."""
     ranks = now()
-    if not ranks.first:
-        return Aside()
-    run = Run.create(options.out or free_name(*name))
+    run = Run.create(options.out or free_name(*name)) if ranks.first else Aside()
+    folder = ranks.share(str(run.folder.resolve()))
     if launched():
-        note().write_text(str(run.folder.resolve()), encoding="utf-8")
+        write(note(), folder.encode())
     return run
 
 
