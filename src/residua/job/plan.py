@@ -33,6 +33,8 @@ from residua.training.recipe import Recipe
 WRITTEN = ("digits", "mnist", "svhn")
 #: The smallest share of a photo that training crops under augment = auto. (0.08, the ImageNet habit, needs long runs.)
 CROP_SHARE = 0.25
+#: Norms look at the pictures of all processes where each has fewer than this: the mean of so many is good enough.
+ENOUGH = 32
 #: A batch that is chosen by the number of pictures has at least so many, or half of it where there are but a FEW.
 SMALLEST, FEW = 16, 200
 
@@ -92,9 +94,20 @@ class Plan:
     def placed(self, tell: Callable[[str], None]) -> nn.Module:
         """The net before the first step, where the engine puts it; of many processes its norms look at all pictures."""
         net = self.net()
-        if not now().alone and self.options.sync_norm != "off":
+        if self.syncs:
             together(net)
         return self.engine.place(net, tell)
+
+    @property
+    def share(self) -> int:
+        """Pictures of a batch that this process takes."""
+        return min(self.recipe.batch_size, len(self.dataset.splits["train"])) // now().world
+
+    @property
+    def syncs(self) -> bool:
+        """Whether norms look at the pictures of all processes."""
+        asked = self.options.sync_norm
+        return not now().alone and (asked == "on" or (asked == "auto" and self.share < ENOUGH))
 
 
 def prepare(options: TrainOptions) -> Plan:
