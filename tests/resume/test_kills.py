@@ -13,9 +13,9 @@ import pytest
 def test_killed_trainings_end_as_if_nobody_had_killed_them():
     program = Path(__file__).with_name("kills.py")
     ran = subprocess.run(
-        [sys.executable, program, "--kills", "12", "--seed", "7"], capture_output=True, text=True, check=False,
+        [sys.executable, program, "--kills", "6", "--seed", "7"], capture_output=True, text=True, check=False,
         timeout=900, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(ran.stdout)
-    assert found["kills"] == 12 and found["differences"] == []
+    assert found["kills"] == 6 and found["differences"] == []

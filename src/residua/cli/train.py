@@ -193,7 +193,7 @@ def train(
             "--sync-norm",
             "under torchrun: norms look at the pictures of all processes, as a single one would",
             section=MACHINE,
-            shown="on where a process has fewer than 32 of a batch",
+            shown="on",
         ),
     ] = None,
     threads: Threads = None,

@@ -132,14 +132,9 @@ def alike(plan: Plan) -> Plan:
     size = min(recipe.batch_size, len(plan.dataset.splits["train"]))
     why = f"each takes {size // ranks.world} pictures of every batch of {size}"
     told = [Decision("processes", str(ranks.world), why, "torchrun --nproc-per-node")]
-    if plan.options.sync_norm == "auto":
-        few = f"{plan.share} pictures are few to take a mean of: norms look at all, which costs time"
-        many = f"each process's norms look at its {plan.share} pictures; the numbers of one process take longer"
-        told.append(
-            Decision("sync_norm", "on", few, "--sync-norm off")
-            if plan.syncs
-            else Decision("sync_norm", "off", many, "--sync-norm on")
-        )
+    if plan.options.sync_norm != "off":
+        why = "the numbers are then those of one process, up to rounding; off is faster"
+        told.append(Decision("sync_norm", "on", why, "--sync-norm off"))
     if (larger := ranks.world * size) <= len(plan.dataset.splits["train"]) // 8:
         why = f"to use {ranks.world} times the pictures a step: Goyal et al. 2017 raise the rate alike, after a warm-up"
         flag = f"--batch-size {larger} --lr {recipe.lr * ranks.world:.3g} --set warmup_epochs=1"

@@ -33,8 +33,6 @@ from residua.training.recipe import Recipe
 WRITTEN = ("digits", "mnist", "svhn")
 #: The smallest share of a photo that training crops under augment = auto. (0.08, the ImageNet habit, needs long runs.)
 CROP_SHARE = 0.25
-#: Norms look at the pictures of all processes where each has fewer than this: the mean of so many is good enough.
-ENOUGH = 32
 #: A batch that is chosen by the number of pictures has at least so many, or half of it where there are but a FEW.
 SMALLEST, FEW = 16, 200
 
@@ -106,8 +104,7 @@ class Plan:
     @property
     def syncs(self) -> bool:
         """Whether norms look at the pictures of all processes."""
-        asked = self.options.sync_norm
-        return not now().alone and (asked == "on" or (asked == "auto" and self.share < ENOUGH))
+        return not now().alone and self.options.sync_norm != "off"
 
 
 def prepare(options: TrainOptions) -> Plan:
