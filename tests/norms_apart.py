@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from residua.ranks import together
+from residua.ranks import now, together
 
 
 def norms(rank: int, world: int, port: int, folder: str) -> None:
@@ -21,8 +21,17 @@ def norms(rank: int, world: int, port: int, folder: str) -> None:
     for g in grads:
         torch.distributed.all_reduce(g)
         g /= world
+    apart = nn.BatchNorm2d(1)
+    apart.running_mean.fill_(rank + 1)
+    now().align(apart)
     torch.save(
-        {"out": out.detach(), "x": mine.grad / world, "grads": grads, "state": net.state_dict()},
+        {
+            "out": out.detach(),
+            "x": mine.grad / world,
+            "grads": grads,
+            "state": net.state_dict(),
+            "aligned": apart.running_mean,
+        },
         f"{folder}/{rank}.pt",
     )
     torch.distributed.destroy_process_group()

@@ -78,6 +78,7 @@ def test_norms_of_many_processes_are_torchs_norm_of_the_whole_batch(tmp_path, wo
     assert torch.allclose(torch.cat([f["x"] for f in found]), x.grad, atol=1e-5)
     for mine, theirs in zip(found[0]["grads"], net.parameters(), strict=True):
         assert torch.allclose(mine, theirs.grad, atol=1e-5)
+    assert [float(f["aligned"]) for f in found] == [1.0] * world  # the first's statistics in all
     for key, value in net.state_dict().items():
         assert torch.allclose(found[1]["state"][key], value, atol=1e-6), key
 

@@ -71,6 +71,13 @@ class Ranks:
             distributed.all_gather_object(found, value)
         return found
 
+    def align(self, net: nn.Module) -> None:
+        """The first process's buffers in all: without common norms each has running statistics of its own."""
+        if not self.alone:
+            with waiting(self, "comparing nets"):
+                for buffer in net.buffers():
+                    distributed.broadcast(buffer, 0)
+
     def parallel(self, net: nn.Module, *, parts_may_rest: bool = False) -> nn.Module:
         """The net as one of many that learn together: gradients are means over all processes. Itself if alone.
 
@@ -143,8 +150,8 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     cuda = torch.cuda.is_available() and device != "cpu"
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    seconds = float(os.environ.get("RESIDUA_TIMEOUT", TIMEOUT_SECONDS))
     try:
+        seconds = float(os.environ.get("RESIDUA_TIMEOUT", TIMEOUT_SECONDS))
         distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=seconds))
     except (RuntimeError, ValueError) as e:
         raise DataError(f"the other processes do not come: {str(e).splitlines()[0]}") from e
@@ -189,7 +196,10 @@ class TogetherNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is that sum of the gradients."""
+    """The sum over all processes, whose gradient is that sum of the gradients.
+
+    As ``torch.distributed.nn.functional.all_reduce``, which torch deprecates in favour of a module that is private yet.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

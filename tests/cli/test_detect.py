@@ -126,7 +126,7 @@ def test_a_report_can_be_drawn_again(residua: Residua, detector: Path):
         (("predict", "{detector}", "{photos}"), 3, "is a model for detection"),
         (("eval", "{detector}", "digits"), 3, "is a model for detection"),
         (("train", "--resume", "{detector}"), 3, "residua detect train --resume"),
-        (("report", "{detector}", "{trained}"), 3, "is the run of a detector"),
+        (("report", "{detector}", "{trained}"), 3, "is a run of detection: only runs of classifiers"),
     ],
 )
 def test_what_does_not_fit_is_one_line(

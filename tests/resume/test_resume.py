@@ -10,7 +10,7 @@ import torch
 
 from localize.conftest import make
 from residua.cli.main import run as residua
-from residua.errors import DataError, Interrupted, NumericError, UsageError
+from residua.errors import DataError, NumericError
 from residua.job import events as happened
 from residua.job import resumed, train
 from residua.job.options import TrainOptions
@@ -110,19 +110,18 @@ def test_rows_that_were_lost_are_said(half, tmp_path):
         assert told == ([f"{before - left} rows are lost"] if left < before else []), i
 
 
-def test_a_config_that_is_cut_off_is_one_line(half, tmp_path):
+def test_a_config_that_is_cut_off_anywhere_is_one_line(half, tmp_path):
+    """Also where what is left is whole TOML: the options behind it would silently be the usual ones."""
     content = (half / "config.toml").read_bytes()
     run = tmp_path / "run"
     shutil.copytree(half, run)
-    for i in range(20):
-        (run / "config.toml").write_bytes(content[: len(content) * i // 20])
-        try:
-            wanted = resumed(run)
-        except (DataError, UsageError) as e:
-            assert "\n" not in str(e)
-        else:  # a whole prefix: options at the end are then the usual ones, and the state's own row and view count
-            with pytest.raises((DataError, UsageError, Interrupted)):
-                raise UsageError(str(wanted.data))
+    lines = [i + 1 for i, byte in enumerate(content) if byte == ord("\n")][:-1]
+    for length in (*(len(content) * i // 20 for i in range(20)), *lines):
+        (run / "config.toml").write_bytes(content[:length])
+        with pytest.raises(DataError, match=r"cut off|cannot read config\.toml"):
+            resumed(run)
+    (run / "config.toml").write_bytes(content)
+    assert resumed(run).limit == 300
 
 
 def test_a_run_that_was_killed_while_it_was_made_is_begun_again(whole, tmp_path):

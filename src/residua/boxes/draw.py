@@ -44,11 +44,16 @@ def drawn(
 
 def enlarged(photo: Image.Image, found: Found) -> tuple[Image.Image, Found]:
     """A small photo and what was found in it, a whole number of times as large; another as it is."""
-    times = -(-LEAST_PX // max(photo.size))
-    if times <= 1:
+    times = times_larger(photo)
+    if times == 1:
         return photo, found
     large = photo.resize((times * photo.width, times * photo.height), Image.Resampling.BICUBIC)
     return large, Found(found.boxes * times, found.labels, found.scores)
+
+
+def times_larger(photo: Image.Image) -> int:
+    """How many times as large a photo is drawn."""
+    return max(1, -(-LEAST_PX // max(photo.size)))
 
 
 def colour(label: int) -> tuple[int, int, int]:

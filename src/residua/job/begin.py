@@ -52,6 +52,8 @@ def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
             try:
                 yield Decided(decisions)
                 yield from session.events()
+                if launched():
+                    note().unlink(missing_ok=True)
                 session.tracking.close()  # after the last event, so that whoever trains may have drawn pictures by then
                 yield from session.say()
             except KeyboardInterrupt:

@@ -92,19 +92,9 @@ class Plan:
     def placed(self, tell: Callable[[str], None]) -> nn.Module:
         """The net before the first step, where the engine puts it; of many processes its norms look at all pictures."""
         net = self.net()
-        if self.syncs:
+        if not now().alone and self.options.sync_norm != "off":
             together(net)
         return self.engine.place(net, tell)
-
-    @property
-    def share(self) -> int:
-        """Pictures of a batch that this process takes."""
-        return min(self.recipe.batch_size, len(self.dataset.splits["train"])) // now().world
-
-    @property
-    def syncs(self) -> bool:
-        """Whether norms look at the pictures of all processes."""
-        return not now().alone and self.options.sync_norm != "off"
 
 
 def prepare(options: TrainOptions) -> Plan:

@@ -156,6 +156,7 @@ class Session(UnderWay):
 
     def answered(self, net: nn.Module, split: Split, temperature: float | None = None) -> list[Answers]:
         """What the net says of a split: of each image once, however many processes share them."""
+        now().align(net)
         found = answers(net, self.shown(split), len(self.classes), self.plan.engine, temperature)
         if now().alone:
             return list(found)

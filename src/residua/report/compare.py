@@ -102,7 +102,7 @@ def _opened(folders: Sequence[Path]) -> list[Compared]:
     files = [read(f) for f in folders]
     for folder, file in zip(folders, files, strict=True):
         if file.task != "classification":
-            raise DataError(f"'{folder}' is the run of a detector: only runs of classifiers are compared")
+            raise DataError(f"'{folder}' is a run of {file.task}: only runs of classifiers are compared")
     names = [p.name for p in places]
     named = names if len(set(names)) == len(names) else [facts.shown_path(f) for f in folders]
     shown = named if len(set(named)) == len(named) else [str(f) for f in folders]

@@ -32,6 +32,9 @@ except ImportError:  # Windows: two writers are not kept apart
 #: The rows of a training: one a logged step, one an epoch.
 METRICS = "metrics.jsonl"
 
+#: The first and the last line of what `write_toml` writes: where the last is missing, options are.
+BEGINS, ENDS = "# a run of Residua, to its last line", "# the last line"
+
 #: What is written of a run before its config.toml.
 MADE = (
     "state", "environment.json", "decisions.json", "data_check.json", "summary.json", "split.csv", "batches",
@@ -105,7 +108,7 @@ class Run:
 
     def write_toml(self, name: str, value: Mapping[str, Any]) -> None:
         """A TOML file of words, numbers, lists and one level of tables; None is left out."""
-        self.write_bytes(name, to_toml(value).encode())
+        self.write_bytes(name, f"{BEGINS}\n{to_toml(value)}{ENDS}\n".encode())
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A CSV file with a header."""
@@ -219,9 +222,13 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The options that a run folder was made with. Raises DataError."""
     file = Path(path) / "config.toml"
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
+    if not values or (text.startswith(BEGINS) and ENDS not in text.splitlines()):
+        raise DataError(f"{file} is cut off: its last options are lost; put it back, or start a new run")
+    return values
 
 
 def read_metrics(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:

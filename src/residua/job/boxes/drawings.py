@@ -5,7 +5,7 @@ from PIL import Image
 
 from residua.boxes.batches import BoxBatches
 from residua.boxes.dataset import BoxSplit
-from residua.boxes.draw import LEAST_PX, drawn, enlarged, sheet
+from residua.boxes.draw import drawn, enlarged, sheet, times_larger
 from residua.boxes.found import Found
 from residua.data.decode import BadPicture, as_image, decode
 from residua.job.boxes.plan import BoxPlan
@@ -39,7 +39,7 @@ def photo_of(
         photo = as_image(decode(split.images.paths[i], "RGB"))
     except BadPicture:
         return None
-    scale = min(max(1, -(-LEAST_PX // max(photo.size))), SIDE_PX / max(photo.size))
+    scale = min(times_larger(photo), SIDE_PX / max(photo.size))
     small = photo.resize([max(1, round(v * scale)) for v in photo.size], Image.Resampling.LANCZOS)
     moved = Found(found.boxes * scale, found.labels, found.scores)
     truth = split.targets[i].boxes * np.float32(scale)
