@@ -37,7 +37,10 @@ def one_class(dataset: BoxDataset, *, train: bool = True) -> BoxDataset:
     if train and "train" in splits:
         known, asked = (set(np.concatenate([labels(s) for s in of])) for of in ([splits["train"]], splits.values()))
         if lost := [shown(dataset.classes[i]) for i in sorted(asked - known)]:
-            raise DataError(f"{dataset.name}: no picture of train shows {some(lost)} alone")
+            raise DataError(
+                f"{dataset.name}: no picture of train shows {some(lost)} alone, so it cannot be learned; "
+                f"things of several classes in a picture are for `residua detect`"
+            )
     return replace(dataset, splits=splits, notes=tuple(notes))
 
 
