@@ -87,7 +87,7 @@ def timeless(value: object) -> object:
 def outcome(run: Path) -> dict[str, str]:
     """What a run came to: digests of its weights, and its rows and documents without times."""
     from residua.nn.modelfile import unseal
-    from residua.training.run import digest
+    from residua.training.states import digest
 
     _, weights = unseal(run / "model.safetensors")
     rows = [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]

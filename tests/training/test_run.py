@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from residua.errors import DataError, UsageError
-from residua.training.run import Run, digest, read_config, to_toml
+from residua.training.run import Run, read_config, to_toml
+from residua.training.states import digest
 
 STATE = {
     "step": 3,
@@ -167,3 +168,36 @@ def test_toml_comes_back(run):
     expected = {k: v for k, v in value.items() if v is not None}
     expected["recipe"] = value["recipe"] | {"drops": [0.5, 0.75]}
     assert read_config(run.folder) == expected == tomllib.loads(to_toml(value))
+
+
+def test_a_state_saved_aside_is_that_of_its_moment(run):
+    w = torch.zeros(1_000_000)
+    for step in range(3):
+        w.fill_(step)
+        run.save_state({"step": step, "inner": [{"w": w}]}, aside=True)
+    w.fill_(9)  # the training goes on
+    run.close()
+    with Run.open(run.folder) as again:
+        state, told = again.load_state()
+    assert told is None and state["step"] == 2 and bool((state["inner"][0]["w"] == 2).all())
+
+
+def test_a_disk_that_was_full_aside_is_said_at_the_next_state_and_at_the_end(run, monkeypatch):
+    run.save_state({"step": 1})
+    replace = os.replace
+
+    def full(source, target):
+        if str(target).endswith("last.pt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    run.save_state({"step": 2}, aside=True)
+    with pytest.raises(DataError, match="No space left on device"):
+        run.save_state({"step": 3}, aside=True)
+    run.save_state({"step": 4}, aside=True)
+    with pytest.raises(DataError, match="No space left on device"):
+        run.close()
+    monkeypatch.undo()
+    with Run.open(run.folder) as again:
+        assert again.load_state()[0]["step"] == 1

@@ -253,11 +253,11 @@ class Session(UnderWay):
 
     # -- saving, stopping -------------------------------------------------------------------------------------------
 
-    def save(self) -> None:
+    def save(self, *, aside: bool = False) -> None:
         """Everything that going on needs; the time that it takes is no training."""
         began = time.perf_counter()
         self.tracking.flush()
-        super().save()
+        super().save(aside=aside)
         self.aside += self.saved - began
 
     def words(self) -> dict[str, Any]:

@@ -218,7 +218,7 @@ class UnderWay(ABC):
             if now().any(self.stop.asked):
                 self.interrupted()
             if time.perf_counter() - self.saved >= self.plan.options.save_every:
-                self.save()
+                self.save(aside=True)
 
     def closed(self, epoch: Epoch) -> Iterator[Event]:
         """An epoch is trained: judge it."""
@@ -229,6 +229,7 @@ class UnderWay(ABC):
     def validate(self, epoch: Epoch) -> Iterator[Validated]:
         """Judge an epoch by the held-out images, keep the weights if they are the best, write the row."""
         self.pending = epoch
+        self.run.settle()  # the workers that show the images are better not forked beside that thread
         row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]} | self.beside()
         found = self.judge(epoch)
         if found is None:
@@ -283,8 +284,8 @@ class UnderWay(ABC):
 
     # -- saving, stopping -------------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Everything that going on needs."""
+    def save(self, *, aside: bool = False) -> None:
+        """Everything that going on needs; `aside` it is written while the training goes on."""
         self.run.save_state(
             {
                 "train": self.state.state_dict(),
@@ -297,7 +298,8 @@ class UnderWay(ABC):
                 "data": self.plan.dataset.fingerprint,
                 "rows": self.run.rows,
             }
-            | self.words()
+            | self.words(),
+            aside=aside,
         )
         self.saved = time.perf_counter()
 

@@ -13,7 +13,8 @@ from residua.errors import DataError, NumericError
 from residua.job.course import Clock
 from residua.job.stopping import Stop, signals
 from residua.job.underway import UnderWay
-from residua.training.run import digest, read_config, read_state
+from residua.training.run import read_config
+from residua.training.states import digest, read_state
 
 #: What a run folder needs to be gone on with, beside its state.
 NEEDED = ("config.toml", "metrics.jsonl", "units.jsonl")

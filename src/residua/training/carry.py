@@ -15,7 +15,7 @@ from residua.engine import Decision, Engine
 from residua.errors import DataError
 from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
-from residua.training.run import read_state
+from residua.training.states import read_state
 
 
 def buffers(state: State) -> dict[str, Tensor]:

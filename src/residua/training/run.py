@@ -1,16 +1,12 @@
 """The run folder: created once, written whole or not at all, by one writer, and read again to go on.
 
 A folder is a run once it has a config.toml, which is written last: what is killed before that can be begun again.
-``state/last.pt`` and ``state/previous.pt`` are two generations of the training state, each with a digest of its own
-contents; both load with ``torch.load(weights_only=True)``.
+The rows of metrics.jsonl are on the disk before the state that counts them (`states.py`).
 """
 
-import hashlib
-import io
 import json
 import os
 import shutil
-import struct
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-from torch import Tensor
-
 from residua import files
 from residua.errors import DataError, UsageError
+from residua.training.states import States
 
 try:
     import fcntl
@@ -52,6 +46,7 @@ class Run:
         """Take the lock of a folder that exists. Use `create` or `open`."""
         self.folder = folder
         self._lock = _lock(folder)
+        self._states = States(folder, folder / METRICS)
         self.rows = len(read_metrics(folder))  # whole ones of metrics.jsonl
 
     @classmethod
@@ -77,10 +72,13 @@ class Run:
         return cls(folder)
 
     def close(self) -> None:
-        """Let another writer in."""
-        if self._lock is not None:
-            _unlock(self.folder, self._lock)
-            self._lock = None
+        """Let another writer in, once what is being written is. Raises DataError where the disk refused that."""
+        try:
+            self._states.close()
+        finally:
+            if self._lock is not None:
+                _unlock(self.folder, self._lock)
+                self._lock = None
 
     def __enter__(self) -> Self:
         """The run."""
@@ -147,36 +145,18 @@ class Run:
 
     # -- the state of training --------------------------------------------------------------------------------------
 
-    def save_state(self, state: Mapping[str, Any]) -> None:
-        """Keep `state` (tensors, words, numbers) as the last; the one before becomes the previous.
+    def save_state(self, state: Mapping[str, Any], *, aside: bool = False) -> None:
+        """Keep `state` as the last, `aside` of the training or while it waits (`States.save`)."""
+        self.path("state/last.pt")
+        self._states.save(state, aside=aside)
 
-        The rows of metrics.jsonl so far are on the disk before it.
-        """
-        _synced(self.folder / METRICS)
-        content = io.BytesIO()
-        torch.save({"sha256": digest(state), "state": dict(state)}, content)
-        last = self.path("state/last.pt")
-
-        def rotate() -> None:
-            if last.exists():
-                os.replace(last, last.with_name("previous.pt"))
-
-        with files.replacing(last, before=rotate) as temporary:
-            temporary.write_bytes(content.getbuffer())
-        _synced(last.parent)
+    def settle(self) -> None:
+        """Wait for a state that is being written."""
+        self._states.settle()
 
     def load_state(self) -> tuple[dict[str, Any], str | None]:
         """The newest whole state, and one line to say if that is not the last one. Raises DataError without any."""
-        told = None
-        for name in ("last.pt", "previous.pt"):
-            path = self.folder / "state" / name
-            if not path.exists():
-                continue
-            state = read_state(path)
-            if state is not None:
-                return state, told
-            told = f"{path} is damaged: going on from the state before it"
-        raise DataError(f"{self.folder}: no whole state to resume from" + (f" ({path} is damaged)" if told else ""))
+        return self._states.load()
 
 
 class Aside(Run):
@@ -188,7 +168,7 @@ class Aside(Run):
         (folder / "state").mkdir()
         super().__init__(folder)
 
-    def save_state(self, state: Mapping[str, Any]) -> None:
+    def save_state(self, state: Mapping[str, Any], *, aside: bool = False) -> None:
         """The first process keeps it."""
 
     def close(self) -> None:
@@ -241,42 +221,6 @@ def read_metrics(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
-def read_state(path: Path) -> dict[str, Any] | None:
-    """The state in a file; None unless it is whole."""
-    try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        whole = kept["sha256"] == digest(kept["state"])
-    except Exception:  # torch raises whatever the damage leads to
-        return None
-    return kept["state"] if whole else None
-
-
-def digest(value: Any) -> str:
-    """sha256 over the kinds, names and bytes of a nest of dicts, lists, tensors, words and numbers."""
-    h = hashlib.sha256()
-
-    def add(v: Any) -> None:
-        if isinstance(v, Tensor):
-            h.update(f"tensor {v.dtype} {tuple(v.shape)}".encode())
-            h.update(v.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(v, Mapping):
-            h.update(f"dict {len(v)}".encode())
-            for k, inner in v.items():
-                add(k)
-                add(inner)
-        elif isinstance(v, list | tuple):
-            h.update(f"list {len(v)}".encode())
-            for inner in v:
-                add(inner)
-        elif isinstance(v, float):
-            h.update(b"float" + struct.pack("<d", v))
-        else:
-            h.update(f"{type(v).__name__} {v!r}".encode())
-
-    add(value)
-    return h.hexdigest()
-
-
 def to_toml(value: Mapping[str, Any]) -> str:
     """TOML of words, numbers, lists and one level of tables; None is left out."""
     lines = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None and not isinstance(v, Mapping)]
@@ -309,16 +253,6 @@ def _writing(path: Path, act: Callable[[], object]) -> None:
         act()
     except OSError as e:
         raise DataError(f"cannot write {path}: {e.strerror or e}; free some space or choose another --out") from e
-
-
-def _synced(path: Path) -> None:
-    """A file's bytes, or a folder's names, given to the disk; where a system cannot do that, it is left to it."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _lock(folder: Path) -> int | None:
