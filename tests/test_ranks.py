@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from boxes.shapes import make as shapes
+from localize.conftest import make as things
 from norms_apart import batch, lively, norms, weights
 from residua.errors import UsageError
 from residua.job.begin import begun_before
@@ -44,15 +46,15 @@ def torchrun(n: int, *words: object, restarts: int = 0) -> subprocess.Popen[str]
     )  # fmt: skip
 
 
-def trained(n: int, out: Path, *words: object) -> list[dict]:
+def trained(n: int, out: Path, *words: object, verb: tuple[str, ...] = ()) -> list[dict]:
     """The rows of a training in n processes that ended well."""
     if n == 1:
         process = subprocess.Popen(
-            [sys.executable, "-m", "residua", "train", *map(str, words), "--out", str(out)], env=environment(),
+            [sys.executable, "-m", "residua", *verb, "train", *map(str, words), "--out", str(out)], env=environment(),
             text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     else:
-        process = torchrun(n, "train", *words, "--out", out)
+        process = torchrun(n, *verb, "train", *words, "--out", out)
     said, told = process.communicate(timeout=300)
     assert process.returncode == 0, told[-3000:]
     assert said.count("report.html") == 1  # one process speaks
@@ -97,15 +99,6 @@ def test_what_measures_one_process_is_for_one():
     assert begun_before(TrainOptions(data="digits"), Ranks()).resume is None
 
 
-def test_boxes_are_trained_on_in_one_process(monkeypatch):
-    from residua.job.localization import LocalizeOptions, train
-
-    for key, value in (("TORCHELASTIC_RUN_ID", "x"), ("RANK", "0"), ("WORLD_SIZE", "2")):
-        monkeypatch.setenv(key, value)
-    with pytest.raises(UsageError, match="localize train runs in one process"):
-        next(train(LocalizeOptions(data="x")))
-
-
 # -- the command under torchrun -------------------------------------------------------------------------------------
 
 
@@ -128,6 +121,54 @@ def test_four_processes_take_the_steps_of_one(tmp_path):
     one, four = (trained(n, tmp_path / str(n), *words) for n in (1, 4))
     losses = [[r["loss"] for r in of if r["event"] == "step"] for of in (one, four)]
     assert all(abs(a - b) < 1e-5 * abs(a) for a, b in zip(losses[0][:8], losses[1][:8], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refine", [False, True], ids=["first look", "second look"])
+def test_a_localizer_takes_the_same_steps_in_two_processes(tmp_path, refine):
+    data = things(tmp_path / "things")
+    words = (data, "--epochs", "3", "--batch-size", "8", "--threads", "1", "--device", "cpu", "--precision", "fp32")
+    net = ("--arch", "cifar_resnet20:1-1-1")
+    if refine:
+        trained(1, tmp_path / "first", *words, *net, verb=("localize",))
+        net = ("--weights", tmp_path / "first", "--refine")
+    one, two = (trained(n, tmp_path / str(n), *words, *net, verb=("localize",)) for n in (1, 2))
+    losses = [[r["loss"] for r in of if r["event"] == "step"] for of in (one, two)]
+    assert len(losses[0]) == len(losses[1]) >= 6
+    if not refine:  # which place is looked at again is drawn, in each process for its own pictures
+        assert all(abs(a - b) < 1e-3 * abs(a) for a, b in zip(*losses, strict=True))
+    told = [json.loads((tmp_path / n / "evaluation.json").read_text())["n"] for n in "12"]
+    assert told[0] == told[1] == 12
+    assert len((tmp_path / "2" / "localizations.csv").read_text().splitlines()) == 1 + 3 * 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["batch", "sync"])
+def test_a_detector_is_trained_by_two_processes_and_its_counts_are_those_of_one(tmp_path, norm):
+    data = shapes(tmp_path / "shapes")
+    out, net = tmp_path / "two", ("--arch", "cifar_resnet20", "--norm", norm)
+    words = (
+        data,
+        *net,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    )
+    told = trained(2, out, *words, verb=("detect",))
+    assert all(r["loss"] > 0 for r in told if r["event"] == "step")
+    again = subprocess.run(
+        [sys.executable, "-m", "residua", "detect", "eval", str(out), str(data), "--json", "--threads", "1"],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    there, here = json.loads((out / "evaluation.json").read_text()), json.loads(again.stdout)
+    assert {k: here[k] for k in there} == there
 
 
 def children(pid: int) -> list[int]:

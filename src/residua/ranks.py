@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from residua.errors import DataError, Lost, UsageError
@@ -88,9 +89,11 @@ class Ranks:
         device = next(net.parameters()).device
         ids = [device.index] if device.type == "cuda" else None
         with waiting(self, "comparing nets"):
-            return DistributedDataParallel(
+            made = DistributedDataParallel(
                 net, device_ids=ids, gradient_as_bucket_view=True, find_unused_parameters=parts_may_rest
             )
+        made.broadcast_buffers = False  # at every step: `align` makes them equal where they count
+        return made
 
 
 @contextmanager
@@ -169,21 +172,12 @@ class TogetherNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same, by mean and deviation over all processes' pictures."""
-        ranks = now()
-        if not self.training or ranks.alone:
+        if not self.training or now().alone:
             return super().forward(x)
-        wide = x.float()
-        count = wide.new_tensor([wide.numel() / wide.shape[1]])
-        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), count])
-        total: Tensor = _Sum.apply(sums)
-        n, c = total[-1], wide.shape[1]
-        mean = total[:c] / n
-        var = (total[c : 2 * c] / n - mean.square()).clamp(min=0)
+        out, mean, var, n = _Together.apply(x, self.weight, self.bias, self.eps)
         if self.track_running_stats:
-            self._remember(mean.detach(), var.detach() * (n / (n - 1).clamp(min=1)).detach())
-        scale = torch.rsqrt(var + self.eps) * self.weight.float()
-        out = wide * scale[:, None, None] + (self.bias.float() - mean * scale)[:, None, None]
-        return out.to(x.dtype)
+            self._remember(mean, var * (n / (n - 1).clamp(min=1)))
+        return out  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor) -> None:
@@ -195,20 +189,44 @@ class TogetherNorm(nn.BatchNorm2d):
         self.running_var.lerp_(var.to(self.running_var.dtype), share)
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all processes, whose gradient is that sum of the gradients.
+class _Together(torch.autograd.Function):
+    """x, weight, bias -> normalised x, and of all processes: mean (C,), biased variance (C,), numbers in a channel.
 
-    As ``torch.distributed.nn.functional.all_reduce``, which torch deprecates in favour of a module that is private yet.
+    Torch's own kernels do the passes over x; between them 2 C numbers travel, once forward and once backward.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        return now().sum(values.clone())
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        c = x.shape[1]
+        zero, one = torch.zeros(c, device=x.device), torch.ones(c, device=x.device)  # so that statistics are fp32
+        own_mean, own_var = (v.double() for v in torch.batch_norm_update_stats(x, zero, one, 0.0))
+        mine = own_mean.new_tensor([x.numel() / c])
+        total = now().sum(torch.cat([own_mean * mine, (own_var + own_mean.square()) * mine, mine]))
+        n, wide = total[-1], total[:c] / total[-1]
+        mean, var = wide.float(), (total[c : 2 * c] / n - wide.square()).clamp(min=0).float()
+        n = n.float()
+        out = functional.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), mine.float() / n)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, var, n)
+        return out, mean, var, n
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total: Tensor = now().sum(grad.clone())
-        return total
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, mean, invstd, share = ctx.saved_tensors
+        own, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, None, None, mean, invstd, True, ctx.eps, [True, True, True]
+        )
+        # `own` takes this process's sums for those of all; what is missing is linear in x
+        sums = torch.stack([of_weight, of_bias])
+        apart = (sums - now().sum(sums.clone()) * share) / (x.numel() / x.shape[1])
+        slope = weight * invstd.square() * apart[0]
+        level = weight * invstd * apart[1] - slope * mean
+        zero, one = torch.zeros_like(mean), torch.ones_like(mean)
+        more = functional.batch_norm(x, zero, one, slope, level, training=False, eps=0.0)
+        return own.add_(more), of_weight, of_bias, None
 
 
 def together(net: nn.Module) -> nn.Module:

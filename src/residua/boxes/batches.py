@@ -72,27 +72,36 @@ class BoxBatches:
     """The training batches of a split. Batch `step` depends on (seed, step) alone, whoever asks for it and when.
 
     An epoch goes through a new permutation; the samples that fill no batch are left out, others each time.
-    Raises DataError where no such batches exist.
+    Rank r of `world` gets the r-th slice of every batch.
+    Raises UsageError or DataError where no such batches exist.
     """
 
     def __init__(
-        self, pictures: Pictures, *, batch_size: int, seed: int, augment: BoxAugment, quick: bool
+        self, pictures: Pictures, *, batch_size: int, seed: int, augment: BoxAugment, quick: bool,
+        rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
         """Of a split's pictures; `quick` says that they lie in memory."""
         if batch_size < 2:
             raise UsageError(f"batches need at least two pictures (batch norm compares them), got {batch_size}")
+        if batch_size % world:
+            raise UsageError(f"a batch of {batch_size} cannot be divided evenly among {world} processes")
         self.source, self.split, self.view = pictures, pictures.split, pictures.view
         self.seed, self.augment, self.quick = seed, augment, quick
-        self.batch_size = min(batch_size, len(self.split))
+        self.batch_size = min(batch_size, len(self.split) // world * world)
+        self.share = self.batch_size // world
+        self.rank = rank
         self.steps_per_epoch = len(self.split) // max(1, self.batch_size)
         if self.batch_size < 2:
-            raise DataError(f"{len(self.split)} training pictures are too few: a batch needs two")
+            raise DataError(
+                f"{len(self.split)} training pictures are too few: a batch needs two"
+                + f", and one a process of {world}" * (world > 1)
+            )
 
     def samples(self, step: int) -> tuple[int, Indices]:
         """The epoch of batch `step`, and which samples it shows."""
         epoch, i = divmod(step, self.steps_per_epoch)
-        first = i * self.batch_size
-        return epoch, order(self.seed, epoch, len(self.split))[first : first + self.batch_size].copy()
+        first = i * self.batch_size + self.rank * self.share
+        return epoch, order(self.seed, epoch, len(self.split))[first : first + self.share].copy()
 
     def pixels(self, step: int) -> Tensor:
         """The pictures of batch `step`: uint8 (N, C, H, W)."""
@@ -141,8 +150,13 @@ class EachOnce:
         return BoxBatch(view.normalise(pixels), sides, targets, np.array(rows, np.int64))
 
 
-def each_once(pictures: Pictures, batch_size: int, workers: int = 0) -> Iterator[BoxBatch]:
-    """Every picture of a split once, as the view shows it, in batches of one canvas."""
+def each_once(
+    pictures: Pictures, batch_size: int, workers: int = 0, *, rank: int = 0, world: int = 1
+) -> Iterator[BoxBatch]:
+    """Every picture of a split once, as the view shows it, in batches of one canvas.
+
+    Of several processes each gets every `world`-th of these very batches.
+    """
     split, view = pictures.split, pictures.view
     by_canvas: dict[tuple[int, int], list[int]] = {}
     for i, (height, width) in enumerate(split.sizes.tolist()):
@@ -153,7 +167,7 @@ def each_once(pictures: Pictures, batch_size: int, workers: int = 0) -> Iterator
         for first in range(0, len(rows), batch_size)
     ]
     made = EachOnce(pictures, tuple(parts))
-    steps = range(len(parts))
+    steps = range(rank, len(parts), world)
     return made_ahead(made, steps, quick=bool(pictures.kept), cache=pictures.cache, workers=workers)
 
 

@@ -86,17 +86,21 @@ def followed(
 ) -> None:
     """Train, show it, draw the report; print it as the user wants it."""
     from residua.cli.live import follow
+    from residua.cli.terminal import first
     from residua.job import Finished, Tested
     from residua.report import draw
 
     test: Any = None
     run, seconds, page = Path(), 0.0, Path()
-    for event in follow(events(options)):
+    happening = events(options)
+    for event in follow(happening) if first() else happening:
         if isinstance(event, Tested):
             test = event.evaluation
         if isinstance(event, Finished):
             run, seconds = event.run, event.seconds
-            page = draw(run)
+            page = draw(run) if first() else page
+    if not first():
+        return
     if json:
         from residua.cli.terminal import emit
 

@@ -43,6 +43,7 @@ from residua.cli.training_options import (
     Sets,
     Steps,
     StepSize,
+    SyncNorm,
     Verify,
     option,
 )
@@ -187,15 +188,7 @@ def train(
     compile: Annotated[
         str | None, choice("--compile", "whether to compile the net", section=MACHINE, shown="auto")
     ] = None,
-    sync_norm: Annotated[
-        str | None,
-        choice(
-            "--sync-norm",
-            "under torchrun: norms look at the pictures of all processes, as a single one would",
-            section=MACHINE,
-            shown="on",
-        ),
-    ] = None,
+    sync_norm: SyncNorm = None,
     threads: Threads = None,
     workers: Workers = None,
     memory: Memory = None,

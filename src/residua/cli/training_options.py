@@ -56,6 +56,15 @@ Precision = Annotated[str | None, choice("--precision", "numbers of the forward 
 MemoryFormat = Annotated[
     str | None, choice("--memory-format", "order of the numbers in memory", section=MACHINE, shown="auto")
 ]
+SyncNorm = Annotated[
+    str | None,
+    choice(
+        "--sync-norm",
+        "under torchrun: norms look at the pictures of all processes, as a single one would",
+        section=MACHINE,
+        shown="on",
+    ),
+]
 Seed = Annotated[int | None, option("--seed", "what every random choice is drawn from", RUN, metavar="N", shown="0")]
 SaveEvery = Annotated[
     float | None, option("--save-every", "how often to save the state", RUN, metavar="SECONDS", min=0, shown="30")

@@ -12,6 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork, FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from residua.nn.resnet import Net
+from residua.ranks import together
 
 Maps = dict[str, Tensor]
 
@@ -133,10 +134,4 @@ def grouped(norm: nn.BatchNorm2d) -> nn.Module:
     return made
 
 
-def synchronised(norm: nn.BatchNorm2d) -> nn.Module:
-    """Over the pictures of all processes."""
-    made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
-    return made
-
-
-NORMS: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {"frozen": frozen, "group": grouped, "sync": synchronised}
+NORMS: dict[str, Callable[[nn.BatchNorm2d], nn.Module]] = {"frozen": frozen, "group": grouped, "sync": together}

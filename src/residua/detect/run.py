@@ -1,40 +1,52 @@
 """A detector at work: what is found in the pictures of a split, and what a batch teaches it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.boxes.batches import BoxBatch, Pictures, sliced
 from residua.boxes.found import Found
 from residua.boxes.view import BoxView, scales
 from residua.detect.counts import BoxEvaluation, evaluated
-from residua.detect.detector import Detections, Detector, wanted
+from residua.detect.detector import Detections, Detector, Sides, wanted
 from residua.engine import Engine
 from residua.evaluate import evaluating
-from residua.training.loop import Learn, State
+from residua.ranks import now
+from residua.training.loop import Learn, State, travelling
 from residua.training.recipe import Recipe
 
 
-def learning(recipe: Recipe, engine: Engine) -> Learn:
-    """What a batch of pictures with boxes says to a detector: the gradient of all four losses, slice by slice.
+class Lesson(nn.Module):
+    """A detector with what its answers cost: images, their sides, targets as of `wanted` -> the whole loss, and the
+    share of the drawn regions whose class is wrong."""
 
-    The error of a step is the share of the drawn regions whose class is wrong.
-    """
+    def __init__(self, net: Detector) -> None:
+        """Of a detector, whose parameters learn."""
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor, sides: Sides, targets: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The loss and the error."""
+        losses = self.net.losses(images, sides, targets)
+        return losses.total, losses.wrong
+
+
+def learning(recipe: Recipe, engine: Engine) -> Learn:
+    """What a batch of pictures with boxes says to a `Lesson`: the gradient of all four losses, slice by slice."""
 
     def learn(state: State, batch: BoxBatch) -> Tensor:
-        net = state.net
-        assert isinstance(net, Detector)
         state.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros_like(state.epoch)
-        for part in sliced(batch, recipe.batch_size // state.slices):
-            images = engine.move(part.images)
-            with engine.autocast():
-                losses = net.losses(images, part.sides, wanted(part.targets, engine.device))
-            loss, n = losses.total, len(part)
-            torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
-            told = torch.stack([loss.detach() * n, losses.wrong * n, torch.full_like(losses.wrong, n)])
+        parts = list(sliced(batch, recipe.batch_size // state.slices))
+        for i, part in enumerate(parts, 1):
+            images, n = engine.move(part.images), len(part)
+            with travelling(state, i == len(parts)):
+                with engine.autocast():
+                    loss, wrong = state.model(images, part.sides, wanted(part.targets, engine.device))
+                torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
+            told = torch.stack([loss.detach() * n, wrong * n, torch.full_like(wrong, n)])
             sums += told.to(sums.dtype)
         return sums
 
@@ -63,12 +75,17 @@ def evaluate(
     net: Detector, pictures: Pictures, batches: Iterable[BoxBatch], classes: tuple[str, ...], engine: Engine,
     heard: Callable[[int], object] = lambda n: None,
 ) -> tuple[BoxEvaluation, list[Found]]:  # fmt: skip
-    """How good the detections in a split's pictures are, in the pixels of their files; and what they are."""
+    """How good the detections in a split's pictures are, in the pixels of their files; and what they are.
+
+    Of many processes each brings some of the batches, and all know the whole.
+    """
     split = pictures.split
-    found: list[Found | None] = [None] * len(split)
+    mine: dict[int, Found] = {}
+    now().align(net)
     for i, one in detected(net, batches, engine):
         height, width = split.sizes[i].tolist()
-        found[i] = returned(one, (height, width), pictures.view)
+        mine[i] = returned(one, (height, width), pictures.view)
         heard(1)
-    every = [f for f in found if f is not None]
+    found = {i: f for some in now().gather(mine) for i, f in some.items()}
+    every = [found[i] for i in sorted(found)]
     return evaluated(split.targets, every, split.sizes, classes), every

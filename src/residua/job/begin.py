@@ -12,8 +12,7 @@ from residua.data.sources import write_split
 from residua.data.view import View
 from residua.engine import Decision
 from residua.errors import DataError, Interrupted, UsageError
-from residua.files import write
-from residua.job import record
+from residua.job import processes, record
 from residua.job.budget import within
 from residua.job.course import Clock, Course
 from residua.job.events import Decided, Event
@@ -27,11 +26,11 @@ from residua.job.stopping import Stop, signals
 from residua.job.tracking import check_installed, tracking
 from residua.job.underway import resumption
 from residua.nn.arch import from_json
-from residua.ranks import Ranks, joined, launched, note, now, restarts
+from residua.ranks import Ranks, joined, now
 from residua.training.carry import take_up
 from residua.training.finder import sweep
 from residua.training.loop import begin
-from residua.training.run import Aside, Run, check_free, free_name
+from residua.training.run import Run, check_free
 
 
 def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
@@ -52,8 +51,7 @@ def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:
             try:
                 yield Decided(decisions)
                 yield from session.events()
-                if launched():
-                    note().unlink(missing_ok=True)
+                processes.ended()
                 session.tracking.close()  # after the last event, so that whoever trains may have drawn pictures by then
                 yield from session.say()
             except KeyboardInterrupt:
@@ -66,26 +64,10 @@ def begun_before(options: TrainOptions, ranks: Ranks) -> TrainOptions:
 
     Raises UsageError for what needs a process of its own.
     """
-    if ranks.alone and not restarts():
-        return options
     for flag, given in (("--budget", options.budget), ("--find-lr", options.find_lr or None)):
         if given is not None and not ranks.alone:
             raise UsageError(f"{flag} measures one process: try it without torchrun, then give what it says")
-    own = note().read_text(encoding="utf-8") if restarts() and note().is_file() else ""
-    noted = next((found for found in ranks.gather(own) if found), "")  # a machine that is new has none
-    if noted and options.resume is None and (Path(noted) / "config.toml").is_file():
-        return resumed(noted)
-    return options
-
-
-def made(options: TrainOptions, name: tuple[str, ...]) -> Run:
-    """The run folder of a new training: the first process's; the others write aside."""
-    ranks = now()
-    run = Run.create(options.out or free_name(*name)) if ranks.first else Aside()
-    folder = ranks.share(str(run.folder.resolve()))
-    if launched():
-        write(note(), folder.encode())
-    return run
+    return processes.begun_before(options, ranks, resumed)
 
 
 def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
@@ -102,7 +84,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         plan = in_time(in_memory(plan), clock) if options.budget is None else within(plan, options, clock)
     told, batches = record.summary(plan), plan.batches()
     stop.at_once = False
-    run = made(options, (Path(plan.dataset.name).name or "data", plan.row.name))
+    run = processes.made(options, (Path(plan.dataset.name).name or "data", plan.row.name))
     try:
         lines: list[str] = []
         state = begin(plan.placed(lines.append), plan.recipe, plan.engine)
@@ -134,9 +116,7 @@ def alike(plan: Plan) -> Plan:
     size = min(recipe.batch_size, len(plan.dataset.splits["train"]))
     why = f"each takes {size // ranks.world} pictures of every batch of {size}"
     told = [Decision("processes", str(ranks.world), why, "torchrun --nproc-per-node")]
-    if plan.options.sync_norm != "off":
-        why = "the numbers are then those of one process, up to rounding; off is faster"
-        told.append(Decision("sync_norm", "on", why, "--sync-norm off"))
+    told.append(processes.norm_decision(plan.options.sync_norm))
     if (larger := ranks.world * size) <= len(plan.dataset.splits["train"]) // 8:
         why = f"to use {ranks.world} times the pictures a step: Goyal et al. 2017 raise the rate alike, after a warm-up"
         flag = f"--batch-size {larger} --lr {recipe.lr * ranks.world:.3g} --set warmup_epochs=1"
@@ -165,17 +145,16 @@ def rates(plan: Plan, batches: Batches, run: Run) -> tuple[Decision, ...]:
 def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Session, tuple[Decision, ...]]:
     """A training as it was saved, and its run folder."""
     assert options.resume is not None
-    ranks = now()
-    run: Run = Run.open(options.resume) if ranks.first else Aside()
+    run = processes.opened(options.resume)
     try:
         changed = check_changes(resumed(options.resume), options)
-        saved, told = ranks.share(run.load_state() if ranks.first else None) or ({}, None)
+        saved, told = processes.saved(run)
         plan = reopened(options, saved)
         batches = plan.batches()
         lines: list[str] = []
         state = begin(plan.placed(lines.append), plan.recipe, plan.engine)
         session = Session(plan, run, stop, state, batches, clock=clock, told=lines)
-        if ranks.first:
+        if now().first:
             session.tracking = tracking(plan.options, run, saved["train"]["step"])
         session.load(saved)
         if session.done and (Path(options.resume) / "evaluation.json").exists():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import complete_box_iou_loss
 
@@ -13,7 +13,7 @@ from residua.boxes.dataset import Target
 from residua.data.dataset import Indices
 from residua.engine import Engine
 from residua.localize.localizer import Answers, Localizer, beside, centred, edges, overlap, within
-from residua.training.loop import Learn, State, loss_of
+from residua.training.loop import Learn, State, loss_of, travelling
 from residua.training.recipe import Recipe
 
 #: An anchor that overlaps a true box at least so much, or best of all, is on the thing.
@@ -129,26 +129,39 @@ def box_loss(boxes: Tensor, nearest: Tensor, here: Tensor) -> Tensor:
     return loss
 
 
-def learning(recipe: Recipe, engine: Engine, classes: Indices) -> Learn:
-    """What a batch says to a localizer, slice by slice; `classes` are those of all pictures of the split.
+class Lesson(nn.Module):
+    """A localizer with what its answers cost: images and the truth -> the whole loss, and how many answers are wrong.
 
     With a second look, that alone learns.
     """
 
+    def __init__(self, net: Localizer, recipe: Recipe) -> None:
+        """Of a localizer, whose parameters learn."""
+        super().__init__()
+        self.net, self.recipe = net, recipe
+
+    def forward(self, images: Tensor, truth: Truth) -> tuple[Tensor, Tensor]:
+        """The loss and the error."""
+        second = self.net.refiner is not None
+        cost = second_losses(self.net, images, truth) if second else losses(self.net(images), truth, self.recipe)
+        return cost.total, cost.wrong
+
+
+def learning(recipe: Recipe, engine: Engine, classes: Indices) -> Learn:
+    """What a batch says to a `Lesson`, slice by slice; `classes` are those of all pictures of the split."""
+
     def learn(state: State, batch: BoxBatch) -> Tensor:
-        net = state.net
-        assert isinstance(net, Localizer)
         state.optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros_like(state.epoch)
-        for part in sliced(batch, recipe.batch_size // state.slices):
-            images = engine.move(part.images)
+        parts = list(sliced(batch, recipe.batch_size // state.slices))
+        for i, part in enumerate(parts, 1):
+            images, n = engine.move(part.images), len(part)
             truth = truth_of(part.targets, torch.from_numpy(classes[part.index]), engine.device)
-            with engine.autocast():
-                answers = None if net.refiner is not None else net(images)
-                cost = second_losses(net, images, truth) if answers is None else losses(answers, truth, recipe)
-            loss, n = cost.total, len(part)
-            torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
-            told = torch.stack([loss.detach() * n, cost.wrong, torch.full_like(cost.wrong, n)])
+            with travelling(state, i == len(parts)):
+                with engine.autocast():
+                    loss, wrong = state.model(images, truth)
+                torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
+            told = torch.stack([loss.detach() * n, wrong, torch.full_like(wrong, n)])
             sums += told.to(sums.dtype)
         return sums
 

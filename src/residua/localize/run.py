@@ -9,10 +9,12 @@ from torch import Tensor
 from residua.boxes.batches import BoxBatch, Pictures
 from residua.boxes.one_class import labels
 from residua.boxes.view import BoxView, scales
+from residua.data.dataset import Indices
 from residua.engine import Engine
 from residua.evaluate import evaluating
 from residua.localize.counts import TOP, Floats, LocalizationEvaluation, Places, evaluated
 from residua.localize.localizer import Localizer
+from residua.ranks import now
 
 
 def answered(
@@ -46,7 +48,10 @@ def evaluate(
     net: Localizer, pictures: Pictures, batches: Iterable[BoxBatch], mean_boxes: Floats, classes: tuple[str, ...],
     engine: Engine, heard: Callable[[int], object] = lambda n: None,
 ) -> tuple[LocalizationEvaluation, Places]:  # fmt: skip
-    """How good the answers to a split's pictures are, in the pixels of their files; and what they are."""
+    """How good the answers to a split's pictures are, in the pixels of their files; and what they are.
+
+    Of many processes each brings some of the batches, and all know the whole.
+    """
     split, top = pictures.split, min(TOP, len(classes))
     n = len(split)
     found = Places(
@@ -54,6 +59,8 @@ def evaluate(
     )
     assert found.given is not None
     true = torch.from_numpy(labels(split))
+    seen: list[Indices] = []
+    now().align(net)
     for batch, which, scores, boxes, surety in answered(net, batches, engine, top, true):
         at = batch.index
         found.labels[at], found.scores[at] = which.numpy(), scores.double().numpy()
@@ -62,5 +69,11 @@ def evaluate(
             height, width = split.sizes[i].tolist()
             every = returned(own, (height, width), pictures.view)
             found.boxes[i], found.given[i] = every[:top], every[top]
+        seen.append(at)
         heard(len(batch))
+    if not now().alone:
+        mine = np.concatenate([np.zeros(0, np.int64), *seen])
+        for at, some in now().gather((mine, {k: v[mine] for k, v in vars(found).items()})):
+            for k, values in some.items():
+                getattr(found, k)[at] = values
     return evaluated(split.targets, split.sizes, found, mean_boxes, classes), found

@@ -51,12 +51,13 @@ class State:
     seconds: float = 0.0
     waited: float = 0.0
     slices: int = 1  # that a batch is cut into: the recipe's number, or more where memory ran out
-    parallel: nn.Module | None = None  # the net among those of other processes, while they train together
+    lesson: nn.Module | None = None  # the net with its losses, where a forward pass in training is not the net's own
+    parallel: nn.Module | None = None  # either among those of other processes, while they train together
 
     @property
     def model(self) -> nn.Module:
         """What a forward pass in training goes through."""
-        return self.net if self.parallel is None else self.parallel
+        return self.parallel or self.lesson or self.net
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, words and numbers: loads with ``weights_only=True``."""
@@ -189,7 +190,7 @@ def among(state: State, recipe: Recipe) -> Ranks:
     """The processes that train together, and the net made one of them: as the parameters that learn now ask for."""
     ranks = now()
     rest = recipe.drop_depth > 0
-    state.parallel = None if ranks.alone else ranks.parallel(state.net, parts_may_rest=rest)
+    state.parallel = None if ranks.alone else ranks.parallel(state.lesson or state.net, parts_may_rest=rest)
     return ranks
 
 
@@ -263,7 +264,7 @@ def gradients(
     state.optimiser.zero_grad(set_to_none=True)
     parts = list(slices(images, targets, recipe.batch_size // state.slices))
     for i, (x, y) in enumerate(parts, 1):
-        with quiet(state) if i < len(parts) else nullcontext():  # gradients travel with the last slice
+        with travelling(state, i == len(parts)):
             with engine.autocast():
                 outputs = state.model(x)
             loss = loss_of(outputs, y, recipe, weights)
@@ -275,9 +276,10 @@ def gradients(
     return sums
 
 
-def quiet(state: State) -> AbstractContextManager[Any]:
-    """Gradients stay in this process, within."""
-    return state.parallel.no_sync() if isinstance(state.parallel, DistributedDataParallel) else nullcontext()
+def travelling(state: State, last: bool) -> AbstractContextManager[Any]:
+    """Gradients travel between processes with the `last` slice of a batch only."""
+    stays = not last and isinstance(state.parallel, DistributedDataParallel)
+    return state.parallel.no_sync() if stays else nullcontext()
 
 
 def out_of_memory(error: Exception) -> bool:

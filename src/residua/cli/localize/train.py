@@ -25,6 +25,7 @@ from residua.cli.training_options import (
     Sets,
     Steps,
     StepSize,
+    SyncNorm,
     Verify,
     option,
 )
@@ -106,6 +107,7 @@ def train(
     device: Compute = None,
     precision: Precision = None,
     memory_format: MemoryFormat = None,
+    sync_norm: SyncNorm = None,
     threads: Threads = None,
     workers: Workers = None,
     cache_size: CacheSize = None,

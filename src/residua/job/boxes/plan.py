@@ -18,6 +18,7 @@ from residua.engine import Decision, Engine
 from residua.errors import UsageError
 from residua.job.boxes.options import BoxOptions
 from residua.nn.arch import Arch
+from residua.ranks import now
 from residua.training.recipe import Recipe
 
 #: What suits photographs of things: mirror images, and other sizes.
@@ -51,6 +52,14 @@ class BoxPlan(ABC):
     def net(self) -> nn.Module:
         """What is trained, before the first step, on the CPU: a function of the seed, or on weights to start from."""
 
+    @abstractmethod
+    def norms(self) -> tuple[Decision, ...]:
+        """What there is to say of the norms of many processes."""
+
+    def among(self, net: nn.Module) -> nn.Module:
+        """What is trained, its norms as many processes need them."""
+        return net
+
     def held(self) -> Recipe:
         """The recipe, its parts named as within what is trained."""
         return replace(self.recipe, freeze=tuple(self.prefix + name for name in self.recipe.freeze))
@@ -60,8 +69,9 @@ class BoxPlan(ABC):
         pictures = self.pictures["train"]
         quick = bool(pictures.kept) and not self.augment.words.keys() & {"scale", "color"}
         return BoxBatches(
-            pictures, batch_size=self.recipe.batch_size, seed=self.options.seed, augment=self.augment, quick=quick
-        )
+            pictures, batch_size=self.recipe.batch_size, seed=self.options.seed, augment=self.augment, quick=quick,
+            rank=now().rank, world=now().world,
+        )  # fmt: skip
 
 
 def check_learned(recipe: Recipe) -> None:

@@ -3,27 +3,27 @@
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from residua.boxes.batches import BoxBatches
+from residua.boxes.batches import BoxBatch, BoxBatches, each_once
 from residua.boxes.dataset import BoxDataset
 from residua.boxes.view import BoxView
 from residua.engine import Decision
 from residua.errors import DataError, UsageError
-from residua.job import record
+from residua.job import processes, record
 from residua.job.boxes import drawings
 from residua.job.boxes.options import BoxOptions, changes, resumed, to_config
 from residua.job.boxes.plan import BoxPlan, data_check
 from residua.job.events import Event
 from residua.job.stopping import Stop, signals
 from residua.job.underway import UnderWay, course, resumption
-from residua.ranks import many
+from residua.ranks import joined, now
 from residua.training import recipe as recipes
 from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
-from residua.training.run import Run, check_free, free_name
+from residua.training.run import check_free
 
 #: From options to the plan of a new training, and from options and what was saved to that of one that goes on.
 Prepare: TypeAlias = Callable[[Any], Any]
@@ -40,6 +40,12 @@ class BoxSession(UnderWay):
     def recipe(self) -> Recipe:
         """The plan's recipe, its parts named as within what is trained."""
         return self.plan.held()
+
+    def shown(self, name: str, size: int) -> Iterator[BoxBatch]:
+        """This process's pictures of a split, `size` to a batch; alone, raises Stopped if the user asks to stop."""
+        ranks, plan = now(), self.plan
+        found = each_once(plan.pictures[name], size, plan.engine.workers, rank=ranks.rank, world=ranks.world)
+        return self.stop.between(found) if ranks.alone else found
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
@@ -69,19 +75,26 @@ def train(options: BoxOptions, session: type[BoxSession], prepare: Prepare, reop
     Raises UsageError and DataError for what does not fit, NumericError for a loss that is not finite, and Interrupted
     after Ctrl-C or SIGTERM, when everything is saved.
     """
-    if many():
-        raise UsageError(f"residua {options.verb} train runs in one process: torchrun is for `residua train`")
-    with signals() as stop:
+    with joined(options.device) as ranks, signals() as stop:
+        options = processes.begun_before(options, ranks, lambda run: resumed(run, type(options)))
         if options.resume:
             made, decisions = resumed_session(options, stop, session, reopen)
         else:
             made, decisions = new_session(options, stop, session, prepare)
         yield from course(made, decisions)
+        processes.ended()
+
+
+def shared(plan: BoxPlan) -> tuple[Decision, ...]:
+    """What is said of a training in many processes."""
+    world, size = now().world, min(plan.recipe.batch_size, len(plan.dataset.splits["train"]))
+    why = f"each takes {size // world} pictures of every batch of {size}"
+    return (Decision("processes", str(world), why, "torchrun --nproc-per-node"), *plan.norms())
 
 
 def begun(plan: BoxPlan) -> State:
     """The state before the first step; parts that are frozen are held."""
-    net = plan.engine.place(plan.net(), lambda line: None)
+    net = plan.engine.place(plan.among(plan.net()), lambda line: None)
     return begin(net, plan.held(), plan.engine)
 
 
@@ -91,10 +104,13 @@ def new_session(
     """A training before its first step, and a run folder that says so."""
     if options.out is not None:
         check_free(Path(options.out))
+    now().share(None)  # all have looked before one makes it
     plan: BoxPlan = prepare(options)
+    if not now().alone:
+        plan = replace(plan, decisions=(*plan.decisions, *shared(plan)))
     state, batches = begun(plan), plan.batches()
     stop.at_once = False
-    run = Run.create(options.out or free_name(Path(plan.dataset.name).name or "data", *kind.name(plan)))
+    run = processes.made(options, (Path(plan.dataset.name).name or "data", *kind.name(plan)))
     try:
         session = kind(plan, run, stop, state, batches)
         run.write_json("environment.json", record.environment(plan.engine))
@@ -120,14 +136,14 @@ def resumed_session(
 ) -> tuple[BoxSession, tuple[Decision, ...]]:
     """A training as it was saved, and its run folder."""
     assert options.resume is not None
-    run = Run.open(options.resume)
+    run = processes.opened(options.resume)
     try:
-        changed = changes(resumed(run.folder, type(options)), options)
-        saved, told = run.load_state()
+        changed = changes(resumed(options.resume, type(options)), options)
+        saved, told = processes.saved(run)
         plan: BoxPlan = reopen(options, saved)
         session = kind(plan, run, stop, begun(plan), plan.batches())
         session.load(saved)
-        if session.done and (run.folder / "evaluation.json").exists():
+        if session.done and (Path(options.resume) / "evaluation.json").exists():
             raise UsageError(f"{run.folder} is finished: there is nothing to go on with")
         stop.at_once = False
         decisions = resumption(session, told, changed)

@@ -52,6 +52,13 @@ class Plan(BoxPlan):
         """The residual net."""
         return self.row.net
 
+    def norms(self) -> tuple[Decision, ...]:
+        """Whose pictures they look at, where they look at any."""
+        if self.row.norm != "batch":
+            return ()
+        why = "each process's own pictures, as `batch` does; sync looks at those of all"
+        return (Decision("norm", "batch", why, "--norm sync"),)
+
     def net(self) -> Detector:
         """The detector before the first step, on the CPU: a function of the seed, or on weights to start from."""
         torch.manual_seed(key(self.options.seed, "init"))

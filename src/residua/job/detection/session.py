@@ -7,14 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from residua.boxes.batches import each_once
 from residua.boxes.found import Found
 from residua.boxes.tables import detections_csv
 from residua.detect import modelfile
 from residua.detect.counts import BoxEvaluation, check_installed
 from residua.detect.detector import Detector
 from residua.detect.row import row_from_json, row_to_json
-from residua.detect.run import evaluate, learning
+from residua.detect.run import Lesson, evaluate, learning
 from residua.detect.tables import per_class_csv
 from residua.job.best import Chosen
 from residua.job.boxes.session import BoxSession, same_data
@@ -25,6 +24,7 @@ from residua.job.detection.plan import Plan, complete, data_of, engine_of, prepa
 from residua.job.events import Event, Finished, Started, Tested
 from residua.job.stopping import Stopped
 from residua.job.underway import length
+from residua.ranks import now
 from residua.training import recipe as recipes
 from residua.training.loop import Epoch, Learn
 
@@ -58,6 +58,8 @@ class Session(BoxSession):
 
     def learn(self) -> Learn:
         """The gradient of all four losses."""
+        assert isinstance(self.state.net, Detector)
+        self.state.lesson = Lesson(self.state.net)
         return learning(self.plan.recipe, self.plan.engine)
 
     @classmethod
@@ -84,7 +86,7 @@ class Session(BoxSession):
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
         assert isinstance(net, Detector)
         plan = self.plan
-        batches = self.stop.between(each_once(plan.pictures[name], EVALUATION_BATCH, plan.engine.workers))
+        batches = self.shown(name, EVALUATION_BATCH)
         try:
             return evaluate(net, plan.pictures[name], batches, plan.dataset.classes, plan.engine)
         except Stopped:
@@ -137,6 +139,9 @@ class Session(BoxSession):
         run, plan, net = self.run, self.plan, self.kept_net()
         run.write_metrics_csv()
         evaluation, found = self.evaluated(net, "test") if "test" in plan.dataset.splits else (None, [])
+        if not now().first:  # the first process writes for all
+            yield Finished(run.folder, self.seconds)
+            return
         self.write_model(net, evaluation)
         chosen = None if self.best is None else self.best.epoch
         run.write_json("summary.json", self.summarised() | {

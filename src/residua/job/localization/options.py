@@ -17,11 +17,12 @@ class LocalizeOptions(BoxOptions):
     """The training of one localizer.
 
     `stem`: first layers, "auto" or as `nn.arch` names them; `refine`: a second look at what the localizer of `weights`
-    finds is trained.
+    finds is trained. `sync_norm`: whether norms look at the pictures of all processes.
     """
 
     stem: str = "auto"
     refine: bool = False
+    sync_norm: str = "auto"
     recipe: Recipe = RECIPES["quick"]
 
     task, what, verb = "localization", "localizer", "localize"
@@ -32,6 +33,8 @@ class LocalizeOptions(BoxOptions):
         super().__post_init__()
         if self.stem not in (known := ("auto", *WORDS["stem"])):
             raise unknown("stem", self.stem, known)
+        if self.sync_norm not in (known := ("auto", "on", "off")):
+            raise unknown("sync_norm", self.sync_norm, known)
         if self.stem != "auto" and self.weights is not None:
             raise UsageError("--stem: the net of --weights brings its own")
         if self.refine and self.weights is None and self.resume is None:

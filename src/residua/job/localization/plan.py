@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.boxes.anchors import Floats, overlaps, shapes
 from residua.boxes.augment import BoxAugment
@@ -18,6 +18,7 @@ from residua.boxes.view import BoxView, square_view
 from residua.data import cache as caches
 from residua.engine import Decision, Engine, decide
 from residua.errors import UsageError
+from residua.job import processes
 from residua.job.boxes.plan import USUAL, BoxPlan, augmentations, check_learned, data_decisions, written
 from residua.job.localization.options import LocalizeOptions
 from residua.job.localization.start import TrainedLocalizer, starting
@@ -31,6 +32,7 @@ from residua.nn.arch import Arch
 from residua.nn.resnet import Net
 from residua.nn.zoo import build as build_net
 from residua.nn.zoo import find, stem_for
+from residua.ranks import now, together
 from residua.seeds import key
 from residua.training.recipe import Recipe
 
@@ -56,6 +58,14 @@ class Plan(BoxPlan):
     def arch(self) -> Arch:
         """The residual net."""
         return self.row.net
+
+    def norms(self) -> tuple[Decision, ...]:
+        """Whose pictures they look at."""
+        return (processes.norm_decision(self.options.sync_norm),)
+
+    def among(self, net: nn.Module) -> nn.Module:
+        """The localizer, its norms as ``--sync-norm`` asks for."""
+        return net if now().alone or self.options.sync_norm == "off" else together(net)
 
     def held(self) -> Recipe:
         """The recipe, its parts named as within a localizer; of a second look nothing else learns."""

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from residua.boxes.batches import each_once
 from residua.boxes.one_class import labels
 from residua.job.best import Chosen
 from residua.job.boxes.session import BoxSession, same_data
@@ -20,11 +19,12 @@ from residua.job.stopping import Stopped
 from residua.job.underway import length
 from residua.localize import modelfile
 from residua.localize.counts import LocalizationEvaluation, Places
-from residua.localize.learning import learning
+from residua.localize.learning import Lesson, learning
 from residua.localize.localizer import Localizer
 from residua.localize.row import row_from_json, row_to_json
 from residua.localize.run import evaluate
 from residua.localize.tables import localizations_csv, per_class_csv
+from residua.ranks import now
 from residua.training import recipe as recipes
 from residua.training.loop import Epoch, Learn
 
@@ -67,6 +67,8 @@ class Session(BoxSession):
 
     def learn(self) -> Learn:
         """The gradient of the class and of the places."""
+        assert isinstance(self.state.net, Localizer)
+        self.state.lesson = Lesson(self.state.net, self.plan.recipe)
         return learning(self.plan.recipe, self.plan.engine, labels(self.plan.pictures["train"].split))
 
     def started(self) -> Started:
@@ -88,7 +90,7 @@ class Session(BoxSession):
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
         assert isinstance(net, Localizer)
         plan, pictures = self.plan, self.plan.pictures[name]
-        batches = self.stop.between(each_once(pictures, EVALUATION_BATCH, plan.engine.workers))
+        batches = self.shown(name, EVALUATION_BATCH)
         try:
             return evaluate(net, pictures, batches, plan.mean_boxes, plan.dataset.classes, plan.engine)
         except Stopped:
@@ -139,6 +141,9 @@ class Session(BoxSession):
         run, plan, net = self.run, self.plan, self.kept_net()
         run.write_metrics_csv()
         evaluation, found = self.evaluated(net, "test") if "test" in plan.dataset.splits else (None, None)
+        if not now().first:  # the first process writes for all
+            yield Finished(run.folder, self.seconds)
+            return
         self.write_model(net, evaluation)
         run.write_json("summary.json", self.summarised() | {
             "seconds": self.seconds, "train_images_per_second": self.pace,
