@@ -15,6 +15,7 @@ import torch
 from boxes.shapes import make as shapes
 from localize.conftest import make as things
 from norms_apart import batch, lively, norms, weights
+from processes_apart import differ
 from residua.errors import UsageError
 from residua.job.begin import begun_before
 from residua.job.options import TrainOptions
@@ -90,6 +91,15 @@ def test_alone_and_in_evaluation_it_is_batch_norm():
     assert isinstance(same[1], TogetherNorm) and same.state_dict().keys() == net.state_dict().keys()
     x = batch()
     assert torch.equal(net(x), same(x)) and torch.equal(net.eval()(x), same.eval()(x))
+
+
+def test_a_process_with_other_data_or_options_is_named_by_all(tmp_path):
+    torch.multiprocessing.spawn(differ, (3, free_port(), str(tmp_path)), nprocs=3)
+    for rank in range(3):
+        fine, data, options = torch.load(tmp_path / f"{rank}.pt")
+        assert fine == ""
+        assert data.startswith("process 2 of 3 sees other data than process 0")
+        assert options.startswith("process 2 of 3 was given other options than process 0")
 
 
 def test_what_measures_one_process_is_for_one():

@@ -15,19 +15,71 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 #: What time alone decides, in rows and documents.
 TIMES = ("seconds", "images_per_second", "train_images_per_second", "waiting")
 #: At most so many kills before a run is left to finish.
 MOST = 6
+#: What the --out of a task is called after, where that is a file.
+SUFFIX = {"predictions": ".csv"}
 
-TASKS = {
-    "classifier": ["train", "digits", "--arch", "cifar_resnet20:1-1-1", "--epochs", "3", "--limit", "600"],
-    "averaged": ["train", "digits", "--arch", "cifar_resnet20:1-1-1", "--epochs", "2", "--limit", "400",
-                 "--set", "ema=0.9", "--set", "drop_depth=0.2", "--watch-units", "--set", "clip_norm=1"],
-}  # fmt: skip
+NET = ["--arch", "cifar_resnet20:1-1-1"]
 COMMON = ["--threads", "1", "--save-every", "0", "--device", "cpu"]
+BOXES = ["--epochs", "3", "--batch-size", "8", "--precision", "fp32", *COMMON]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command to kill. `marker` in its --out says that it is to be resumed, by `again`; `compared` are its files."""
+
+    words: tuple[str, ...]
+    again: tuple[str, ...]
+    compared: tuple[str, ...]
+    marker: str = "config.toml"
+
+    def command(self, out: Path, place: Path) -> list[str]:
+        """To begin with `out`, or to go on with it; data and models lie in `place`."""
+        begun = out.with_name(out.name + self.marker) if self.marker.startswith(".") else out / self.marker
+        words = self.again if begun.is_file() else (*self.words, "--out", "{out}")
+        return [w.format(out=out, place=place) for w in words]
+
+
+def training(*verb: str, words: Sequence[str], tables: Sequence[str]) -> Task:
+    """A training: its weights, rows and tables are compared."""
+    compared = ("model.safetensors", "metrics.jsonl", "units.jsonl", "evaluation.json", *tables)
+    return Task((*verb, "train", *words), (*verb, "train", "--resume", "{out}"), compared)
+
+
+CLASSES = ("predictions.csv", "per_class.csv")
+LAND = ("depth", "landscape", "{place}/model", "digits", "--resolution", "9", "--images", "256", "--threads", "1")
+ASKED = ("predict", "{place}/model", "{place}/things", "--batch-size", "4", "--threads", "1")
+TASKS = {
+    "classifier": training(words=["digits", *NET, "--epochs", "3", "--limit", "600", *COMMON], tables=CLASSES),
+    "averaged": training(
+        words=["digits", *NET, "--epochs", "2", "--limit", "400", *COMMON, "--watch-units", "--set", "ema=0.9",
+               "--set", "drop_depth=0.2", "--set", "clip_norm=1"], tables=CLASSES,
+    ),
+    "cached": training(
+        words=["{place}/things/train", *NET, "--epochs", "3", "--batch-size", "4", "--workers", "1", *COMMON],
+        tables=CLASSES,
+    ),
+    "detector": training("detect", words=["{place}/shapes", "--arch", "cifar_resnet20", *BOXES],
+                         tables=["detections.csv", "per_class.csv"]),
+    "localizer": training("localize", words=["{place}/things", *NET, *BOXES],
+                          tables=["localizations.csv", "per_class.csv"]),
+    "study": Task(
+        ("study", "--depths", "8,14", "--seeds", "1", "--epochs", "1", "--limit", "300", "--set", "batch_size=32",
+         "--jobs", "1", "--device", "cpu"),
+        ("study", "--resume", "{out}"), ("results.json", "cells.csv"), marker="study.json",
+    ),
+    "landscape": Task(LAND, (*LAND, "--resume", "{out}"), ("landscape.json", "landscape.jsonl"), "landscape.jsonl"),
+    "predictions": Task(
+        (*ASKED,), (*ASKED, "--out", "{out}", "--resume"), ("",), marker=".part",
+    ),
+}  # fmt: skip
 
 
 def child(words: list[str], log: Path) -> int:
@@ -84,31 +136,34 @@ def timeless(value: object) -> object:
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
-def outcome(run: Path) -> dict[str, str]:
-    """What a run came to: digests of its weights, and its rows and documents without times."""
+def outcome(out: Path, task: Task) -> dict[str, str]:
+    """What a command came to: digests of weights, documents and rows without times, tables as they are."""
     from residua.nn.modelfile import unseal
     from residua.training.states import digest
 
-    _, weights = unseal(run / "model.safetensors")
-    rows = [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = {
-        "weights": digest(dict(sorted(weights.items()))),
-        "rows": json.dumps(rows),
-        "evaluation": json.dumps(timeless(json.loads((run / "evaluation.json").read_text()))),
-    }
-    if (run / "units.jsonl").exists():
-        found["units"] = (run / "units.jsonl").read_text()
-    for name in ("predictions.csv", "per_class.csv"):
-        found[name] = hashlib.sha256((run / name).read_bytes()).hexdigest()
+    found = {}
+    for name in task.compared:
+        path = out / name if name else out
+        if not path.exists():
+            continue
+        if path.suffix == ".safetensors":
+            found[name] = digest(dict(sorted(unseal(path)[1].items())))
+        elif path.suffix == ".jsonl":
+            found[name] = json.dumps([timeless(json.loads(line)) for line in path.read_text().splitlines()])
+        elif path.suffix == ".json":
+            found[name] = json.dumps(timeless(json.loads(path.read_text())))
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not found:
+        raise RuntimeError(f"nothing in {out}")
     return found
 
 
-def trial(task: list[str], run: Path, log: Path, takes: float, rng: random.Random, most: int) -> int:
-    """Train with up to `most` kills on the way; how many there were."""
+def trial(task: Task, place: Path, out: Path, log: Path, takes: float, rng: random.Random, most: int) -> int:
+    """Run a command with up to `most` kills on the way; how many there were."""
     kills = 0
     while True:
-        made = (run / "config.toml").is_file()
-        words = [*task[:1], "--resume", str(run)] if made else [*task, *COMMON, "--out", str(run)]
+        words = task.command(out, place)
         log.unlink(missing_ok=True)
         pid = child(words, log)
         # early and late moments are as likely: what is left gets shorter with every resumption
@@ -119,11 +174,24 @@ def trial(task: list[str], run: Path, log: Path, takes: float, rng: random.Rando
             kills += 1
         elif code == 0 or "is finished" in log.read_text():
             return kills
+        elif out.is_file() and not out.with_name(f"{out.name}.part").exists():
+            return kills  # it was killed when its file was whole
         else:
-            there = sorted(str(p.relative_to(run)) for p in run.rglob("*")) if run.exists() else []
+            there = sorted(str(p.relative_to(out)) for p in out.rglob("*")) if out.is_dir() else []
             raise RuntimeError(
                 f"residua {' '.join(words)} ended with {code}: {log.read_text()[-2000:]}; there: {there}"
             )
+
+
+def prepare(place: Path, log: Path) -> None:
+    """Data and a model for all tasks."""
+    from boxes.shapes import make as shapes
+    from localize.conftest import make as things
+
+    os.environ["RESIDUA_CACHE"] = str(place / "cache")
+    shapes(place / "shapes")
+    things(place / "things")
+    finish(["train", "digits", *NET, "--epochs", "1", "--limit", "300", *COMMON, "--out", str(place / "model")], log)
 
 
 def main(kills: int, seed: int, place: Path, names: list[str]) -> dict[str, object]:
@@ -134,18 +202,21 @@ def main(kills: int, seed: int, place: Path, names: list[str]) -> dict[str, obje
 
     torch.set_num_threads(1)
     rng, log = random.Random(seed), place / "log.txt"
+    prepare(place, log)
     expected, takes = {}, {}
     for name in names:
-        takes[name] = finish([*TASKS[name], *COMMON, "--out", str(place / name)], log)
-        expected[name] = outcome(place / name)
+        whole = place / f"whole-{name}{SUFFIX.get(name, '')}"
+        takes[name] = finish(TASKS[name].command(whole, place), log)
+        expected[name] = outcome(whole, TASKS[name])
     done, trials, different = 0, 0, []
     while done < kills:
         name = names[trials % len(names)]
-        run = place / f"trial-{trials}"
-        done += trial(TASKS[name], run, log, takes[name], rng, min(MOST, kills - done))
-        found = outcome(run)
-        different += [f"{name} {key}" for key in found if found[key] != expected[name][key]]
-        shutil.rmtree(run)
+        out = place / f"trial-{trials}{SUFFIX.get(name, '')}"
+        shutil.rmtree(place / "cache", ignore_errors=True)
+        done += trial(TASKS[name], place, out, log, takes[name], rng, min(MOST, kills - done))
+        found = outcome(out, TASKS[name])
+        different += [f"{name} {key}" for key in expected[name] if found.get(key) != expected[name][key]]
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
         trials += 1
     return {"kills": done, "runs": trials, "differences": different, "seconds_uninterrupted": takes}
 
@@ -156,5 +227,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--task", action="append", choices=list(TASKS))
     given = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where the tests' own data come from
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(main(given.kills, given.seed, Path(folder), given.task or list(TASKS))))

@@ -76,6 +76,7 @@ def new_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Sessio
         check_free(Path(options.out))
     now().share(None)  # all have looked before one makes it
     plan = prepare(options)
+    processes.check_same(plan.dataset.fingerprint, options)
     heard = set(plan.cache.told)  # said with the plan's decisions
     check_growth(plan)
     if not now().alone:
@@ -150,6 +151,7 @@ def resumed_session(options: TrainOptions, stop: Stop, clock: Clock) -> tuple[Se
         changed = check_changes(resumed(options.resume), options)
         saved, told = processes.saved(run)
         plan = reopened(options, saved)
+        processes.check_same(plan.dataset.fingerprint, options)
         batches = plan.batches()
         lines: list[str] = []
         state = begin(plan.placed(lines.append), plan.recipe, plan.engine)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from residua.engine import Decision
+from residua.errors import DataError
 from residua.files import write
 from residua.ranks import Ranks, launched, note, now, restarts
 from residua.training.run import Aside, Run, free_name
@@ -21,6 +22,9 @@ class Placed(Protocol):
     def resume(self) -> str | None:
         """Which one to go on with."""
 
+
+#: Options that each machine answers for itself.
+OWN = ("data", "root", "threads", "workers", "cache_size")
 
 Some = TypeVar("Some", bound=Placed)
 
@@ -55,6 +59,22 @@ def saved(run: Run) -> tuple[dict[str, Any], str | None]:
     """The state that the first process finds, and what there is to say of it, in all of them."""
     ranks = now()
     return ranks.share(run.load_state() if ranks.first else ({}, None))
+
+
+def check_same(data: str, options: Placed) -> None:
+    """Raise DataError, in all processes, where one sees other data than the first (by fingerprint), or was asked for
+    something else; where a machine keeps its data, and how it reads them, is its own."""
+    ranks = now()
+    if ranks.alone:
+        return
+    words = repr({k: v for k, v in vars(options).items() if k not in OWN})
+    every = ranks.gather((data, words))
+    for what, i in (("sees other data", 0), ("was given other options", 1)):
+        if others := [str(r) for r, found in enumerate(every) if found[i] != every[0][i]]:
+            raise DataError(
+                f"process {', '.join(others)} of {ranks.world} {what} than process 0: "
+                f"every machine needs the same pictures, and the same command"
+            )
 
 
 def norm_decision(sync: str) -> Decision:

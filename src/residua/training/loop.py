@@ -278,8 +278,8 @@ def gradients(
 
 def travelling(state: State, last: bool) -> AbstractContextManager[Any]:
     """Gradients travel between processes with the `last` slice of a batch only."""
-    stays = not last and isinstance(state.parallel, DistributedDataParallel)
-    return state.parallel.no_sync() if stays else nullcontext()
+    together = state.parallel
+    return nullcontext() if last or not isinstance(together, DistributedDataParallel) else together.no_sync()
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -106,6 +106,7 @@ def new_session(
         check_free(Path(options.out))
     now().share(None)  # all have looked before one makes it
     plan: BoxPlan = prepare(options)
+    processes.check_same(plan.dataset.fingerprint, options)
     if not now().alone:
         plan = replace(plan, decisions=(*plan.decisions, *shared(plan)))
     state, batches = begun(plan), plan.batches()
@@ -141,6 +142,7 @@ def resumed_session(
         changed = changes(resumed(options.resume, type(options)), options)
         saved, told = processes.saved(run)
         plan: BoxPlan = reopen(options, saved)
+        processes.check_same(plan.dataset.fingerprint, options)
         session = kind(plan, run, stop, begun(plan), plan.batches())
         session.load(saved)
         if session.done and (Path(options.resume) / "evaluation.json").exists():
