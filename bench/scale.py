@@ -26,9 +26,7 @@ class Given:
     hop_us: float = 10.0  #: one message between nodes
     small_us: float = 25.0  #: one small exchange within a node (NCCL's usual latency)
     picture_kb: float = 110.0  #: a JPEG of ImageNet, on average
-    core_rate: float = (
-        80.0  #: photos of 3 megapixels decoded and scaled by one core here (bench/folders.jsonl: 159 by two)
-    )
+    core_rate: float = 390.0  #: photos of 500 px (86 kB) decoded, cropped and scaled by one core here (docs/log.md)
     pictures: int = 10**9
     index_bytes: float = 141.5  #: of memory for each picture of a folder (bench/index.jsonl: 141.5 MB of a million)
     between_failures_h: float = 50_000.0  #: of one GPU with its share of a node, about
