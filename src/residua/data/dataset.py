@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from residua.data.compact import taken
-from residua.data.decode import decode
+from residua.data.decode import Place, decode
 
 Indices = npt.NDArray[np.int64]
 
@@ -50,9 +50,12 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"; `paths` may be compact."""
+    """Pictures in files or in members of shards, decoded when they are asked for. `mode` is "RGB" or "L".
 
-    paths: Sequence[str]
+    `paths` may be compact.
+    """
+
+    paths: Sequence[Place]
     mode: str = "RGB"
 
     def __len__(self) -> int:
