@@ -58,9 +58,7 @@ def lines(files: Files, looks: Looks) -> Iterator[str]:
         yield f"{file.split}\n{file.name}\n{file.label}\n{length}"
 
 
-def check_classes(
-    where: str, files: Files, skipped: Sequence[Skipped], order: Sequence[str] = ()
-) -> tuple[str, ...]:
+def check_classes(where: str, files: Files, skipped: Sequence[Skipped], order: Sequence[str] = ()) -> tuple[str, ...]:
     """The classes of train, in `order` or, without one, sorted by name. Raises DataError."""
     if not len(files):
         first = (

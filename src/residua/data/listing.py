@@ -60,9 +60,9 @@ class Files(Compact[Record]):
 
     def take(self, indices: npt.ArrayLike) -> "Files":
         """The files at `indices`."""
-        parts = (self.labels, self.splits, self.groups)
+        labels, splits, groups = (part.take(indices) for part in (self.labels, self.splits, self.groups))
         members = None if self.members is None else self.members.take(indices)
-        return Files(self.root, self.names.take(indices), *(p.take(indices) for p in parts), members)
+        return Files(self.root, self.names.take(indices), labels, splits, groups, members)
 
     def group_codes(self) -> Indices | None:
         """A number for each file (N,), equal where the group is; a file without one is a group of its own.

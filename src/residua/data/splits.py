@@ -6,7 +6,6 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from residua import seeds
 from residua.data.compact import joined
@@ -126,7 +125,7 @@ def pooled(dataset: Dataset) -> Split:
         return train
     a, b = train.images, val.images
     if isinstance(a, ArrayImages) and isinstance(b, ArrayImages):
-        images: ArrayImages | FileImages = ArrayImages(torch.cat([a.array, b.array]))
+        images: ArrayImages | FileImages = ArrayImages.joined([a, b])
     else:
         assert isinstance(a, FileImages) and isinstance(b, FileImages)
         images = FileImages(places(a.paths, b.paths), a.mode)

@@ -63,7 +63,7 @@ def entries(file: IO[bytes], length: int, where: str) -> Iterator[Entry]:
     """The regular files in a tar file of `length` bytes, in order. Raises DataError where it is damaged or cut off."""
     guarded, at = Guarded(file), -1
     with torn(where):
-        tar = tarfile.open(fileobj=guarded, mode="r:", errors="surrogateescape")  # type: ignore[call-overload]
+        tar = tarfile.open(fileobj=guarded, mode="r:", errors="surrogateescape")  # type: ignore[call-overload]  # noqa: SIM115
         while (member := tar.next()) is not None:
             guarded.left = HEADERS
             tar.members = []  # it would keep a million of them

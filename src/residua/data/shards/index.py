@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,10 +82,10 @@ class Index:
         """The samples at `rows`, of the same shards."""
         columns = {name: column[rows] for name, column in self.columns.items()}
         names, members = self.names.take(rows), self.members.take(rows)
-        return Index(self.name, self.classes, self.parts, columns, names, members, self.groups, self.checked, self.skipped)
+        return replace(self, columns=columns, names=names, members=members)
 
     def fingerprint(self) -> str:
-        """What does not depend on where the shards lie, what they are called or how they are cut."""
+        """What does not depend on where the shards lie, or how the samples are cut into them."""
         order = {split: i for i, split in enumerate(dict.fromkeys(SPLITS.values()))}
         split = np.array([order[part.split] for part in self.parts], np.int8)[self.columns["shard"]]
         texts = [part for t in (self.names.folders.words, self.names.ends) for part in packed(t)]
@@ -101,7 +101,7 @@ class Index:
             "shards": [[p.name, p.bytes, p.split] for p in self.parts],
             "skipped": [[s.path, s.reason] for s in self.skipped],
         }  # fmt: skip
-        arrays = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
+        arrays: dict[str, npt.NDArray[Any]] = {"head": np.frombuffer(json.dumps(head).encode(), np.uint8)}
         arrays |= {name: np.ascontiguousarray(self.columns[name], kind) for name, kind in COLUMNS.items()}
         texts = (self.names.folders.words, self.names.ends, self.members, self.groups)
         for name, text in zip(TEXTS, texts, strict=True):
@@ -130,7 +130,8 @@ def read_index(data: bytes, where: str) -> Index:
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, EOFError, OSError,
             RecursionError, NotImplementedError, zipfile.BadZipFile) as e:  # fmt: skip
         first = (str(e).splitlines() or [""])[0] or type(e).__name__
-        raise DataError(f"{told(where)}: not an index that can be used ({first}): write the shards again, or move it away") from e
+        what = f"not an index that can be used ({first}): write the shards again, or move it away"
+        raise DataError(f"{told(where)}: {what}") from e
 
 
 def plain_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:

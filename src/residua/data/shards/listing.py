@@ -13,7 +13,7 @@ from residua.data.compact import Coded, Texts
 from residua.data.listing import Files, Listing, Skips
 from residua.data.shards import layout
 from residua.data.shards.index import MOST_BYTES, Index, read_index
-from residua.data.shards.members import Members
+from residua.data.shards.members import Members, window_of
 from residua.data.shards.scan import scanned
 from residua.data.shards.shard import Shard, told
 from residua.errors import DataError
@@ -26,7 +26,7 @@ AT_ONCE = 16
 
 
 def list_shards(spec: str) -> Listing:
-    """The samples of a folder of shards, a tar file, an address, or a pattern of any. Raises UsageError or DataError."""
+    """The samples of a folder of shards, a tar file, an address, or a pattern of some. UsageError or DataError."""
     base, names = wanted(spec)
     far = layout.is_url(base)
     data = beside(base, layout.INDEX, MOST_BYTES)
@@ -191,8 +191,7 @@ def notes(index: Index, shards: Sequence[Shard]) -> Iterator[str]:
         room = f"of the shards up to {gigabytes(store().limit)} are kept in {store().folder} ({ROOM}=SIZE)"
     else:
         room = f"no shards are kept: pictures are asked for one by one ({ROOM}=20G keeps shards)"
-    window = Members(tuple(shards), *(np.zeros(0, np.int64),) * 3, None, Texts.of(())).window()
-    if window < len(shards):
+    if (window := window_of(shards)) < len(shards):
         yield f"shards from far away: each epoch goes through them in another order, {window} at a time; {room}"
     else:
         yield f"shards from far away: {room}"

@@ -3,6 +3,7 @@
 import hashlib
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,9 +76,9 @@ class Members(Compact[Member]):
     def chunk(self, rows: Rows) -> list[Member]:
         """The pictures at `rows`."""
         crcs = [None] * len(rows) if self.crcs is None else self.crcs[rows].tolist()
-        columns = (self.codes[rows].tolist(), self.offsets[rows].tolist(), self.sizes[rows].tolist(), crcs)
-        names = self.names.chunk(rows)
-        return [Member(self.shards[s], *where, name) for s, *where, name in zip(*columns, names, strict=True)]
+        where = (self.codes[rows].tolist(), self.offsets[rows].tolist(), self.sizes[rows].tolist())
+        columns = zip(*where, crcs, self.names.chunk(rows), strict=True)
+        return [Member(self.shards[s], offset, size, crc, name) for s, offset, size, crc, name in columns]
 
     def take(self, indices: npt.ArrayLike) -> "Members":
         """The pictures at `indices`."""
@@ -91,23 +92,40 @@ class Members(Compact[Member]):
         if self.shards is not other.shards:
             raise ValueError("parts of different shards")
         crcs = None if self.crcs is None or other.crcs is None else np.concatenate([self.crcs, other.crcs])
-        a, b = self.names, other.names
-        names = Texts(a.blob, np.concatenate([a.starts, b.starts]), np.concatenate([a.lengths, b.lengths]))
-        columns = ((self.codes, other.codes), (self.offsets, other.offsets), (self.sizes, other.sizes))
-        return Members(self.shards, *map(np.concatenate, columns), crcs, names if a.blob is b.blob else joined(a, b))
+        names = joined(self.names, other.names)
+        codes = np.concatenate([self.codes, other.codes])
+        offsets, sizes = np.concatenate([self.offsets, other.offsets]), np.concatenate([self.sizes, other.sizes])
+        return Members(self.shards, codes, offsets, sizes, crcs, names)
 
     @property
     def remote(self) -> bool:
         """Whether some of them lie far away: an order that leaps from shard to shard would then be slow."""
         return any(shard.remote for shard in self.shards)
 
+    def expect(self, rows: Rows) -> None:
+        """Have the shards fetched that these, in this order, need first: as many as are gone through at a time."""
+        from residua.data.shards.store import store
+
+        if store().busy:
+            return
+        few = max(1, len(self) * self.window() // len(self.shards))
+        codes, first = np.unique(self.codes[rows[:few]], return_index=True)
+        store().expect([self.shards[c] for c in codes[np.argsort(first)].tolist()])
+
     def window(self) -> int:
-        """How many shards are gone through at a time where they lie far away: about a gigabyte, two at least."""
-        known = [shard.bytes for shard in self.shards if shard.bytes > 0] or [WINDOW_BYTES]
-        return max(2, WINDOW_BYTES * len(known) // sum(known))
+        """How many shards are gone through at a time where they lie far away."""
+        return window_of(self.shards)
+
+
+def window_of(shards: Sequence[Shard]) -> int:
+    """How many shards are about a gigabyte together, two at least."""
+    known = [shard.bytes for shard in shards if shard.bytes > 0] or [WINDOW_BYTES]
+    return max(2, WINDOW_BYTES * len(known) // sum(known))
 
 
 def joined(first: Texts, second: Texts) -> Texts:
-    """Those of the first, then those of the second, of different origin."""
-    starts = np.concatenate([first.starts, second.starts + len(first.blob)])
-    return Texts(first.blob + second.blob, starts, np.concatenate([first.lengths, second.lengths]))
+    """Those of the first, then those of the second; parts of one whole share its bytes."""
+    same = first.blob is second.blob
+    starts = np.concatenate([first.starts, second.starts if same else second.starts + len(first.blob)])
+    lengths = np.concatenate([first.lengths, second.lengths])
+    return Texts(first.blob if same else first.blob + second.blob, starts, lengths)

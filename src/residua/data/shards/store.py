@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 
 from residua.amounts import size_or_off
 from residua.data.cache import home, suitable
@@ -48,7 +48,6 @@ class Store:
     folder: Path
     limit: int
     fetching: Thread | None = None
-    guard: Lock = field(default_factory=Lock)
 
     def read(self, shard: Shard, offset: int, size: int, *, afresh: bool = False) -> bytes:
         """`size` bytes of a shard from `offset`. Raises DataError."""
@@ -101,7 +100,8 @@ class Store:
                 finally:
                     part.unlink(missing_ok=True)
         except OSError as e:
-            raise DataError(f"cannot keep a shard in {self.folder}: {e.strerror or e}; RESIDUA_SHARDS=off does not keep any") from e
+            why = f"cannot keep a shard in {self.folder}: {e.strerror or e}; {ROOM}=off keeps none"
+            raise DataError(why) from e
         return True
 
     def reserve(self, part: Path, shard: Shard) -> None:
@@ -129,10 +129,15 @@ class Store:
                         about = entry.stat()
                         yield entry.path, about.st_mtime, about.st_size
 
+    @property
+    def busy(self) -> bool:
+        """Whether a shard is being fetched beside the work."""
+        return self.fetching is not None and self.fetching.is_alive()
+
     def expect(self, shards: Sequence[Shard]) -> None:
         """Fetch the first of these that is not here, beside the work; a failure shows when the shard is needed."""
         room = WINDOWS * sum(max(s.bytes, 0) for s in shards) <= self.limit
-        if not room or (self.fetching is not None and self.fetching.is_alive()):
+        if not room or self.busy:
             return
         missing = [s for s in shards if s.remote and self.holds(s) and not self.path(s).exists()]
         if missing:
