@@ -67,13 +67,14 @@ def entries(file: IO[bytes], length: int, where: str) -> Iterator[Entry]:
         while (member := tar.next()) is not None:
             guarded.left = HEADERS
             tar.members = []  # it would keep a million of them
-            if member.offset <= at or not 0 <= member.size <= length - member.offset_data:
-                if member.isreg():
-                    raise tarfile.ReadError("it was cut off, or a member says it is larger than the file")
+            if tar.offset <= at:
                 raise tarfile.ReadError("a member that cannot be")
-            at = member.offset
-            if member.type in tarfile.REGULAR_TYPES and not member.issparse():
-                yield Entry(member.name, member.offset_data, member.size)
+            at = tar.offset
+            if member.issparse() or member.type not in tarfile.REGULAR_TYPES:
+                continue
+            if not 0 <= member.size <= length - member.offset_data:
+                raise tarfile.ReadError("it was cut off, or a member says that it is larger than the file")
+            yield Entry(member.name, member.offset_data, member.size)
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0") or tar.offset + tarfile.BLOCKSIZE > length:
             raise tarfile.ReadError("it was cut off, or is damaged")

@@ -6,7 +6,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from residua.data.shards.shard import Shard, told, version_of
+from residua.data.shards.shard import Shard, told, unchanged
 from residua.errors import DataError
 
 #: Shards that a process holds open.
@@ -56,7 +56,7 @@ def contents(shard: Shard, offset: int, size: int, *, afresh: bool = False) -> b
         return store().read(shard, offset, size, afresh=afresh)
     try:
         handle = _handle(shard, os.getpid())
-        if version_of(handle.about) != shard.version:
+        if not unchanged(shard, os.fstat(handle.descriptor)):
             raise OSError("it changed since it was opened: begin again")
         return whole(handle.read(offset, size), shard, size)
     except OSError as e:

@@ -126,7 +126,8 @@ def opened(shard: Shard) -> IO[bytes]:
     if not store().holds(shard):
         why = "without an index shards are read whole, once: RESIDUA_SHARDS=20G makes room"
         raise DataError(f"{told(shard.place)}: {why}")
-    return os.fdopen(os.dup(store().opened(shard).descriptor), "rb")
+    handle = store().opened(shard)
+    return os.fdopen(os.dup(handle.descriptor), "rb")
 
 
 def samples(file: IO[bytes], length: int, where: str) -> Iterator[dict[str, Entry]]:

@@ -40,6 +40,11 @@ def version_of(about: os.stat_result) -> str:
     return f"{about.st_ino}:{about.st_mtime_ns}:{about.st_ctime_ns}"
 
 
+def unchanged(shard: Shard, about: os.stat_result) -> bool:
+    """Whether a shard here is still what it was; another name or other rights (ctime) change nothing in it."""
+    return about.st_size == shard.bytes and shard.version.startswith(f"{about.st_ino}:{about.st_mtime_ns}:")
+
+
 def told(place: str) -> str:
     """A place fit for one line of a message; what an address holds of secrets stays out of it."""
     head, mark, _ = place.partition("?") if "://" in place else (place, "", "")
