@@ -107,7 +107,7 @@ def test_a_server_that_gives_no_parts_is_read_whole_or_says_what_helps(
     server.ranges = False
     assert same(open_data(str(shards)), open_data(server.url))
     monkeypatch.setenv("RESIDUA_SHARDS", "off")
-    with pytest.raises(DataError, match="gives no parts of files: .*RESIDUA_SHARDS=20G"):
+    with pytest.raises(DataError, match=r"gives no parts of files: .*RESIDUA_SHARDS=20G"):
         split = open_data(server.url).splits["train"]
         for i in range(len(split)):
             split.images[i]
