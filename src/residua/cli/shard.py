@@ -41,8 +41,8 @@ def shard(
     seed, and the same pictures and seed give the same bytes. What cannot be read is left out and named. Your files stay
     as they are. The shards can also be read by the webdataset library; and what that library wrote can be read here.
 
-    A folder that was interrupted is begun again. Shards from far away need `pip install 'residua[shards]'`; of those, as
-    many as RESIDUA_SHARDS=20G allows (off: none) are kept in $RESIDUA_CACHE or ~/.cache/residua.
+    A folder that was interrupted is begun again. Shards from far away need `pip install 'residua[shards]'`; as many of
+    them as RESIDUA_SHARDS=20G allows (off: none) are kept in $RESIDUA_CACHE or ~/.cache/residua.
 
     Examples:
       residua shard ./photos ./photos-shards

@@ -17,14 +17,16 @@ from residua.data.compact import (
     Rows,
 )
 from residua.data.dataset import Indices, Skipped
+from residua.data.decode import Place
 from residua.data.shards.members import Members
 
 
 @dataclass(frozen=True)
 class Record:
-    """A labelled file: its name within the data, its class, its split, and its group if it has one."""
+    """A labelled file: its name within the data, where it lies, its class, its split, and its group if it has one."""
 
     name: str
+    path: Place
     label: str
     split: str
     group: str = ""
@@ -55,8 +57,8 @@ class Files(Compact[Record]):
 
     def chunk(self, rows: Rows) -> list[Record]:
         """The files at `rows`."""
-        parts = (self.names, self.labels, self.splits, self.groups)
-        return [Record(*row) for row in zip(*(p.chunk(rows) for p in parts), strict=True)]
+        words = (part.chunk(rows) for part in (self.labels, self.splits, self.groups))
+        return [Record(*row) for row in zip(self.names.chunk(rows), self.paths.chunk(rows), *words, strict=True)]
 
     def take(self, indices: npt.ArrayLike) -> "Files":
         """The files at `indices`."""
