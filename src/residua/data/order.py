@@ -45,7 +45,7 @@ def windows(seed: int, epoch: int, split: Split) -> Indices | None:
         return None
     shards, which = np.unique(far.codes, return_inverse=True)
     turn = seeds.generator(seed, "shards", epoch).permutation(len(shards))
-    number: Indices = turn[which] // far.window()
+    number: Indices = turn[which] // far.window
     return number
 
 

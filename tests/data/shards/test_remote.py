@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -263,3 +264,25 @@ def test_shards_that_come_next_are_fetched_beside_the_work(far: Dataset) -> None
     assert waiting is not None
     waiting.join(10)
     assert len(list(store.store().folder.glob("*.tar"))) >= 2
+
+
+def test_pictures_to_be_answered_may_lie_in_shards_with_or_without_labels(
+    shards: Path, server: webserver.Server, tmp_path: Path
+) -> None:
+    from residua.predict.inputs import pictures
+    from residua.predict.result import Failure
+
+    here = list(pictures([str(shards / "train-000001.tar"), str(shards)]))
+    there = list(pictures([f"{server.url}/train-000001.tar", server.url]))
+    assert [i.source.read() for i in here] == [i.source.read() for i in there] and len(here) > 60
+    assert here[0].name == f"{shards}/train-000001.tar:{here[0].source.name}"
+    torn = tmp_path / "torn.tar"
+    torn.write_bytes((shards / "train-000001.tar").read_bytes()[:30_000])
+    last = list(pictures(str(torn)))[-1]
+    assert isinstance(last.source, Failure) and "not a whole tar file" in last.source.reason
+
+
+def test_only_regular_files_are_opened_as_shards(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "train-0.tar")
+    with pytest.raises(DataError, match="not a regular file"):
+        open_data(str(tmp_path))

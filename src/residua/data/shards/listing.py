@@ -10,11 +10,13 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from residua.data.compact import Coded, Texts
+from residua.data.decode import EXTENSIONS
 from residua.data.listing import Files, Listing, Skips
 from residua.data.shards import layout
+from residua.data.shards.headers import entries
 from residua.data.shards.index import MOST_BYTES, Index, read_index
-from residua.data.shards.members import Members, window_of
-from residua.data.shards.scan import scanned
+from residua.data.shards.members import Member, Members, window_of
+from residua.data.shards.scan import opened, scanned
 from residua.data.shards.shard import Shard, told
 from residua.errors import DataError
 
@@ -89,13 +91,13 @@ def beside(base: str, name: str, most: int) -> bytes | None:
         from residua.data.shards import remote
 
         return remote.small(where, most)
+    if not os.path.isfile(where):
+        return None
     try:
         with open(where, "rb") as file:
             if os.fstat(file.fileno()).st_size > most:
                 raise DataError(f"{told(where)}: larger than it can be")
             return file.read()
-    except FileNotFoundError:
-        return None
     except OSError as e:
         raise DataError(f"{told(where)}: {(e.strerror or str(e)).lower()}") from e
 
@@ -159,6 +161,26 @@ def name_of(base: str) -> str:
         return os.path.basename(os.path.realpath(base)) or "data"
     parts = urlsplit(base)
     return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.hostname or "data"
+
+
+def pictures_in(spec: str) -> Iterator[Member]:
+    """Every picture in some shards, in order, whether anything is said of it or not. Raises UsageError or DataError.
+
+    Of an address the tar files must be named, or an index.
+    """
+    base, names = wanted(spec)
+    if names is None:
+        members = list_shards(spec).files.members
+        assert members is not None
+        yield from members
+        return
+    shards = asked(base, names) if layout.is_url(base) else [there(base, name) for name in names]
+    for shard in shards:
+        with opened(shard) as file:
+            for entry in entries(file, os.fstat(file.fileno()).st_size, shard.place):
+                name = entry.name.rpartition("/")[2]
+                if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                    yield Member(shard, entry.offset, entry.size, None, entry.name)
 
 
 def listing_of(spec: str, index: Index, shards: tuple[Shard, ...]) -> Listing:

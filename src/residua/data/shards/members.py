@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +100,8 @@ class Members(Compact[Member]):
 
     @property
     def remote(self) -> bool:
-        """Whether some of them lie far away: an order that leaps from shard to shard would then be slow."""
-        return any(shard.remote for shard in self.shards)
+        """Whether they lie far away: an order that leaps from shard to shard would then be slow."""
+        return bool(self.shards) and self.shards[0].remote
 
     def expect(self, rows: Rows) -> None:
         """Have the shards fetched that these, in this order, need first: as many as are gone through at a time."""
@@ -108,10 +109,11 @@ class Members(Compact[Member]):
 
         if store().busy:
             return
-        few = max(1, len(self) * self.window() // len(self.shards))
+        few = max(1, len(self) * self.window // len(self.shards))
         codes, first = np.unique(self.codes[rows[:few]], return_index=True)
         store().expect([self.shards[c] for c in codes[np.argsort(first)].tolist()])
 
+    @cached_property
     def window(self) -> int:
         """How many shards are gone through at a time where they lie far away."""
         return window_of(self.shards)

@@ -1,6 +1,7 @@
 """A shard: a tar file here or far away, and what tells it from another of the same name."""
 
 import os
+import stat
 from dataclasses import dataclass
 
 from residua.errors import DataError
@@ -30,7 +31,9 @@ class Shard:
         try:
             about = os.stat(path)
         except OSError as e:
-            raise DataError(f"{told(path)}: {(e.strerror or str(e)).lower()}: is the shard complete?") from e
+            raise DataError(f"{told(path)}: {(e.strerror or str(e)).lower()}: is the set complete?") from e
+        if not stat.S_ISREG(about.st_mode):  # a pipe would block for ever
+            raise DataError(f"{told(path)}: not a regular file")
         times = about.st_mtime_ns, about.st_ctime_ns
         return Shard(path, name, about.st_size, split, False, version_of(about), max(times) / 1e9)
 
