@@ -58,7 +58,7 @@ def test_a_folder_that_was_interrupted_is_begun_again_with_one_line(
 ) -> None:
     out = tmp_path / "s"
     out.mkdir()
-    (out / "unfinished").touch()
+    (out / "residua-shard.unfinished").touch()
     (out / "train-000000.tar").write_bytes(b"half")
     assert run(["shard", str(photos), str(out)]) == 0
     assert f"{out} was interrupted: it is begun again" in capsys.readouterr().err

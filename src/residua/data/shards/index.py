@@ -18,7 +18,7 @@ from residua.data.compact import Coded, FileNames, Rows, Texts, starts_of
 from residua.data.dataset import Skipped, fingerprint
 from residua.data.decode import MAX_PIXELS
 from residua.data.inspection import FACTS, Facts
-from residua.data.shards.layout import SPLITS, TAR, is_plain, split_of
+from residua.data.shards.layout import SPLITS, TAR, is_plain
 from residua.data.shards.shard import told
 from residua.errors import DataError
 
@@ -218,8 +218,3 @@ def split_word(value: Any) -> str:
     if value not in set(SPLITS.values()):
         raise ValueError("an unknown split")
     return str(value)
-
-
-def part_of(name: str, length: int) -> Part:
-    """A shard by its name, with the split that this tells."""
-    return Part(name, length, split_of(name))

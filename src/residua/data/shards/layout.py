@@ -16,7 +16,7 @@ TAR = ".tar"
 INDEX, CLASSES = "shards.npz", "classes.txt"
 
 #: A folder that is being written holds this file; what is in it may be written again.
-UNFINISHED = "unfinished"
+UNFINISHED = "residua-shard.unfinished"
 
 #: More shards than this are a slip of the hand in a pattern.
 MOST = 100_000
