@@ -26,7 +26,7 @@ FLOORS = {
 LIBRARIES = {
     "errors": set(), "words": set(), "files": set(), "amounts": set(), "seeds": {"numpy"},
     "nn": {"torch", "safetensors", "torchvision", "huggingface_hub"},
-    "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow"},
+    "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow", "fsspec", "aiohttp"},
     "engine": {"torch"},
     "ranks": {"torch"},
     "training": {"numpy", "torch"},
@@ -50,7 +50,7 @@ WITHOUT_TORCH = [
     "residua", "residua.__main__", "residua.api", "residua.errors", "residua.files", "residua.words",
     "residua.seeds",
     "residua.nn", "residua.nn.arch", "residua.nn.zoo",
-    "residua.data", "residua.data.names", "residua.training", "residua.training.recipe",
+    "residua.data", "residua.data.names", "residua.data.shards.layout", "residua.training", "residua.training.recipe",
     "residua.training.schedule",
 ]  # fmt: skip
 

@@ -40,7 +40,7 @@ class Pictures:
 def shown(split: BoxSplit, i: int, view: BoxView, cache: Decoding) -> Tensor:
     """Picture i of a split, scaled: uint8 (C, h, w). Raises BadPicture."""
     height, width = split.sizes[i].tolist()
-    return view.file(split.images.paths[i], (height, width), cache)
+    return view.file(str(split.images.paths[i]), (height, width), cache)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,7 @@ What scripts may rely on; errors are fractions, and numbers that are not finite 
 |---|---|
 | `train` | `run`, `test` (as `eval`), `seconds`; `model`, `report` |
 | `check` | `name`, `spec`, `known`, `files`, `pictures`, `classes`, `splits`, `channels`, `side_px`, `sizes`, `sides`, `formats`, `modes`, `imbalance`, `hidden_by_crop`, `findings`: `kind`, `severity`, `count`, `sentence`, `todo`, `groups`, `examples`; `skipped`, `notes`, `proposals`, `command`, `seconds`, `out`: `page`, `table`, `document` |
+| `shard` | `data`, `out`, `seed`, `shard_size`, `splits`: `pictures`, `shards`, `bytes`; `classes`, `left_out`, `skipped`: `path`, `reason`; `begun_again`, `shards`: `name`, `bytes` |
 | `eval` | `n`, `wrong`, `top1_error`, `top5_error`, `loss`, `interval`, `classes`, `per_class`, `confusion`, `macro`, `weighted`, `balanced_accuracy`, `calibration`, `intervals`; `model`, `arch`, `data`, `split`, `views`, `engine`, `notes`, `skipped`, `members`, `worst`, `files` |
 | `predict` | `predictions`: `path`, `classes`, `probabilities`; `failures`: `path`, `reason`; `out` |
 | `explain` | `model`, `arch`, `method`, `stage`, `target`, `engine`, `items`: `file`, `picture`, `name`, `truth`, `prediction`, `probability`, `classes`, `probabilities`, `target`, `target_probability`, `logit`, `nothing`, `bare`, `bare_logit`, `bare_leads`, `missed`, `points`, `units` (`unit`, `stage`, `contribution`, `added`, `leads`), `scores`; `failures`, `why_not`, `notes`, `check`, `out`, `files` |

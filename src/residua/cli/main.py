@@ -20,6 +20,7 @@ from residua.cli.help import Command, Group, show
 from residua.cli.localize import app as localize
 from residua.cli.predict import predict
 from residua.cli.report import report
+from residua.cli.shard import shard
 from residua.cli.study import study
 from residua.cli.terminal import first, one_line
 from residua.cli.train import train
@@ -62,6 +63,7 @@ def residua(
 
 app.command("train", cls=Command)(train)
 app.command("check", cls=Command)(check)
+app.command("shard", cls=Command)(shard)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
 app.command("explain", cls=Command)(explain_pictures)

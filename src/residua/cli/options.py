@@ -31,7 +31,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 DATA_HELP = (
     "digits, cifar10, cifar100, mnist, fashion_mnist, svhn, stl10; "
-    "a folder of class folders; or a .csv or .parquet table of paths and labels"
+    "a folder of class folders; a .csv or .parquet table of paths and labels; "
+    "or shards: a folder of .tar files, a pattern of some, an address"
 )
 
 RECIPE_HELP = (

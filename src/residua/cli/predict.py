@@ -21,7 +21,9 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="a model file, or a run folder")],
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATHS...", help="pictures, folders of pictures, or - for one path a line from stdin"),
+        typer.Argument(
+            metavar="PATHS...", help="pictures, folders or shards of pictures, or - for one path a line from stdin"
+        ),
     ],
     also: With = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="classes to name for each picture")] = 5,

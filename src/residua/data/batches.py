@@ -25,7 +25,7 @@ from torch import Tensor
 from residua.data.augment import Augment, Draw, mixing, parse
 from residua.data.cache import Decoding
 from residua.data.dataset import Indices, Split
-from residua.data.order import balanced, order
+from residua.data.order import balanced, expect, shown
 from residua.data.view import View
 from residua.errors import DataError, UsageError
 
@@ -92,13 +92,19 @@ class Batches:
         epoch, i = divmod(step, self.steps_per_epoch)
         first = i * self.batch_size + self.rank * self.share
         mine = slice(first, first + self.share)
+        samples, keys = self.samples(epoch)
+        return Draw(self.seed, epoch, samples[mine].copy(), None if keys is None else keys[mine])
+
+    def samples(self, epoch: int) -> tuple[Indices, Indices | None]:
+        """The samples of an epoch in order, and what tells repeats apart where there are any."""
         if self.balanced:
-            samples, keys = balanced(self.seed, epoch, self.split)
-            return Draw(self.seed, epoch, samples[mine].copy(), keys[mine])
-        return Draw(self.seed, epoch, order(self.seed, epoch, len(self.split))[mine].copy())
+            return balanced(self.seed, epoch, self.split)
+        return shown(self.seed, epoch, self.split), None
 
     def pixels(self, step: int) -> Tensor:
         """The pictures of batch `step` before they are normalised: uint8 (N, C, S, S). This is most of the work."""
+        epoch, i = divmod(step, self.steps_per_epoch)
+        expect(self.split, self.samples(epoch)[0][i * self.batch_size :])
         return torch.from_numpy(self.augment.pixels(self.split.images, self.draw(step)))
 
     def finished(self, step: int, pixels: Tensor) -> Batch:
@@ -136,6 +142,7 @@ class InOrder:
 
     def pixels(self, start: int) -> Tensor:
         """The pictures from `start`: uint8 (N, C, S, S)."""
+        expect(self.split, np.arange(start, len(self.split)))
         return torch.from_numpy(self.plain.pixels(self.split.images, self.draw(start)))
 
     def finished(self, start: int, pixels: Tensor) -> Batch:

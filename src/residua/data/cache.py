@@ -30,7 +30,7 @@ import numpy as np
 from torch import Tensor
 
 from residua.amounts import gigabytes
-from residua.data.decode import BadPicture, contents
+from residua.data.decode import BadPicture, Place, Stored, contents
 from residua.data.prepare import Pixels, Preparation
 
 try:
@@ -68,7 +68,7 @@ class Decoding:
         """Nothing to say."""
         self.told = {}
 
-    def picture(self, path: str, mode: str, preparation: Preparation) -> Tensor:
+    def picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         """The prepared picture of a file: uint8 (C, H, W). Raises BadPicture, which names the file."""
         return preparation(path, mode)
 
@@ -86,7 +86,7 @@ class Cache(Decoding):
     began: float
     told: dict[str, str] = field(default_factory=dict)
 
-    def picture(self, path: str, mode: str, preparation: Preparation) -> Tensor:
+    def picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         """The prepared picture of a file: uint8 (C, H, W). Raises BadPicture."""
         kind = kind_of(preparation, mode)
         known, settled = identity(path)
@@ -99,7 +99,7 @@ class Cache(Decoding):
                 try:
                     pixels = preparation.stored(preparation(data, mode))
                 except BadPicture as e:
-                    raise BadPicture(path, e.reason) from e
+                    raise BadPicture(str(path), e.reason) from e
                 self.keep(first, pixels, kind + content)
             if settled:
                 self.name(first, second)
@@ -289,8 +289,10 @@ def kind_of(preparation: Preparation, mode: str) -> bytes:
     return hashlib.blake2b(repr((VERSION, *preparation.words(mode))).encode(), digest_size=16).digest()
 
 
-def identity(path: str) -> tuple[bytes, bool]:
+def identity(path: Place) -> tuple[bytes, bool]:
     """What tells this state of this file from any other, and whether it is old enough to rely on. Raises BadPicture."""
+    if isinstance(path, Stored):
+        return path.identity()
     try:
         about = os.stat(path)
     except OSError:

@@ -284,8 +284,8 @@ class FilePaths(Compact[str]):
         return FilePaths(self.root, self.names.take(indices))
 
 
-def taken(texts: Sequence[str], rows: Rows) -> Sequence[str]:
-    """The texts at `rows`: of a compact sequence a compact one, else a tuple."""
+def taken(texts: Sequence[T], rows: Rows) -> Sequence[T]:
+    """The entries at `rows`: of a compact sequence a compact one, else a tuple."""
     return texts.take(rows) if isinstance(texts, Compact) else tuple(texts[i] for i in rows.tolist())
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from residua.data.compact import taken
-from residua.data.decode import decode
+from residua.data.decode import Place, decode
+from residua.data.shards.members import Members
 
 Indices = npt.NDArray[np.int64]
 
@@ -43,6 +44,11 @@ class ArrayImages:
         """Picture i: uint8 (C, H, W)."""
         return self.array[i]
 
+    @staticmethod
+    def joined(parts: "Sequence[ArrayImages]") -> "ArrayImages":
+        """The pictures of all parts, one after the other."""
+        return ArrayImages(torch.cat([part.array for part in parts]))
+
     def take(self, indices: Indices) -> "ArrayImages":
         """A copy of the pictures at `indices`."""
         return ArrayImages(self.array[torch.from_numpy(np.asarray(indices, dtype=np.int64))])
@@ -50,9 +56,12 @@ class ArrayImages:
 
 @dataclass(frozen=True, eq=False)
 class FileImages:
-    """Pictures in files, decoded when they are asked for. `mode` is "RGB" or "L"; `paths` may be compact."""
+    """Pictures in files or in members of shards, decoded when they are asked for. `mode` is "RGB" or "L".
 
-    paths: Sequence[str]
+    `paths` may be compact.
+    """
+
+    paths: Sequence[Place]
     mode: str = "RGB"
 
     def __len__(self) -> int:
@@ -62,6 +71,11 @@ class FileImages:
     def __getitem__(self, i: int, /) -> Tensor:
         """Picture i: uint8 (C, H, W). Raises BadPicture, a DataError, that names the file."""
         return decode(self.paths[i], self.mode)
+
+    @property
+    def far(self) -> Members | None:
+        """Where they lie, if that is in shards far away: better read from few of them at a time."""
+        return self.paths if isinstance(self.paths, Members) and self.paths.remote else None
 
     def take(self, indices: Indices) -> "FileImages":
         """The files at `indices`."""

@@ -10,6 +10,7 @@ import io
 import os
 import stat
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -60,6 +61,21 @@ class BadPicture(DataError):
         return f"{shown(str(self.args[0]))}: {self.reason}"
 
 
+class Stored(ABC):
+    """The bytes of a picture that are no file of their own: those of a member of an archive, say.
+
+    As text it says where they are.
+    """
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """The bytes. Raises DataError."""
+
+    @abstractmethod
+    def identity(self) -> tuple[bytes, bool]:
+        """What tells these bytes from any others, without reading them, and whether it can be relied on."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself: stored size in pixels, whether it is grey, its length in bytes."""
@@ -70,7 +86,8 @@ class Header:
     bytes: int
 
 
-Source = str | Path | bytes | Image.Image
+Place = str | Stored  # where the bytes of a picture are
+Source = str | Path | Stored | bytes | Image.Image
 Size = tuple[float, float]  # height, width
 
 
@@ -106,7 +123,7 @@ def reduced(source: Source, mode: str, least_px: int | None) -> Reduced:
                 size = None if least_px is None else _reduce(image, least_px)
                 return _planes(_upright(image, mode), size)
         except Exception as e:  # a damaged file may raise anything at all, from IndexError to zlib.error
-            raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
+            raise _bad(source, e) from e
 
 
 def as_image(pixels: Tensor) -> Image.Image:
@@ -115,16 +132,16 @@ def as_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
-def contents(path: str) -> bytes:
-    """The bytes of a file of a picture. Raises BadPicture."""
+def contents(place: Place) -> bytes:
+    """The bytes of a picture. Raises BadPicture."""
     try:
-        with _file(path) as file:
+        with _file(place) as file:
             return file.read()
     except Exception as e:
-        raise BadPicture(path, _reason(e)) from e
+        raise _bad(place, e) from e
 
 
-def inspect(paths: Sequence[str]) -> list[Header | BadPicture]:
+def inspect(paths: Sequence[Place]) -> list[Header | BadPicture]:
     """What each file says of itself, or why it cannot be used; pixels are decoded only where the file looks cut off."""
     found: list[Header | BadPicture] = []
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(8) as pool:
@@ -156,27 +173,27 @@ def size_of(source: Source) -> tuple[int, int]:
             with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
                 return _sides(_open(file))
         except Exception as e:
-            raise BadPicture(str(source) if isinstance(source, str | Path) else "image", _reason(e)) from e
+            raise _bad(source, e) from e
 
 
 def _sides(image: Image.Image) -> tuple[int, int]:
     return image.size if _orientation(image) >= 5 else image.size[::-1]
 
 
-def _inspect_all(paths: Sequence[str]) -> list[Header | BadPicture]:
+def _inspect_all(paths: Sequence[Place]) -> list[Header | BadPicture]:
     return [_inspect(path) for path in paths]
 
 
-def _inspect(path: str) -> Header | BadPicture:
+def _inspect(path: Place) -> Header | BadPicture:
     try:
         with _file(path) as file:
             image = _open(file)
-            length = os.fstat(file.fileno()).st_size
+            length = file.seek(0, os.SEEK_END)
             header = Header(*image.size, grey=image.mode in GREY_MODES, bytes=length)
             if not _ends_well(file, image.format or "", length):
                 _upright(_open(file), "RGB")
     except Exception as e:
-        return BadPicture(path, _reason(e))
+        return _bad(path, e)
     return header
 
 
@@ -207,8 +224,10 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _file(path: str | Path) -> IO[bytes]:
+def _file(path: str | Path | Stored) -> IO[bytes]:
     """The file, open. A pipe or device would block for ever, so only regular files are opened."""
+    if isinstance(path, Stored):
+        return io.BytesIO(path.read())
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("not a regular file")
     return open(path, "rb")
@@ -256,6 +275,18 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if wide.min() < 0 or wide.max() > 0xFFFF:
         raise ValueError("pixels are 32-bit numbers, which have no agreed range: convert it to 8 or 16 bits")
     return Image.fromarray(((wide * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
+
+
+def _bad(source: Source, error: Exception) -> BadPicture:
+    """The error that names a picture and why it cannot be used; one that comes from further down has said it.
+
+    Raises DataError where it is not the picture's fault: a shard that cannot be read is none of its pictures'.
+    """
+    if isinstance(error, DataError):
+        if not isinstance(error, BadPicture):
+            raise error
+        return error
+    return BadPicture(str(source) if isinstance(source, str | Path | Stored) else "image", _reason(error))
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from residua.data.compact import FilePaths, Rows
+from residua.data.compact import Rows
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Skipped, Split, fingerprint
 from residua.data.decode import BadPicture
 from residua.data.inspection import Looks, looked_at
@@ -28,23 +28,26 @@ def dataset_of(listing: Listing) -> Dataset:
     """
     if listing.advice:
         raise DataError(f"{shown(listing.where)}: {listing.advice}")
-    looks, bad = looked_at(listing.files)
+    if listing.facts is None:
+        looks, bad = looked_at(listing.files)
+    else:
+        looks, bad = Looks(np.arange(len(listing.files)), listing.facts), Skips.of(())
     files = listing.files if len(looks.rows) == len(listing.files) else listing.files.take(looks.rows)
     skipped = Skips.of(chain(listing.skipped, bad)) if bad else listing.skipped
-    classes = check_classes(listing.where, files, skipped)
+    classes = check_classes(listing.where, files, skipped, listing.classes)
     mode = "L" if looks.grey else "RGB"
     notes = [f"{len(bad)} of {len(listing.files)} pictures cannot be used and are left out"] if bad else []
     if mode == "L":
         notes.append("all pictures are grey: one channel")
     return Dataset(
-        name=f"{listing.name}-files" if listing.name in KNOWN else listing.name,
+        name=f"{listing.name}-files" if listing.name in KNOWN and files.members is None else listing.name,
         classes=classes,
         splits=splits_of(files, classes, mode),
         channels=1 if mode == "L" else 3,
         side_px=looks.median_side(),
         same_size=looks.same_size,
         skipped=skipped,
-        fingerprint=fingerprint(lines(files, looks)),
+        fingerprint=listing.fingerprint or fingerprint(lines(files, looks)),
         notes=(*notes, *stray_gifs(files), *listing.notes),
     )
 
@@ -55,8 +58,8 @@ def lines(files: Files, looks: Looks) -> Iterator[str]:
         yield f"{file.split}\n{file.name}\n{file.label}\n{length}"
 
 
-def check_classes(where: str, files: Files, skipped: Sequence[Skipped]) -> tuple[str, ...]:
-    """The classes of train, sorted by name. Raises DataError."""
+def check_classes(where: str, files: Files, skipped: Sequence[Skipped], order: Sequence[str] = ()) -> tuple[str, ...]:
+    """The classes of train, in `order` or, without one, sorted by name. Raises DataError."""
     if not len(files):
         first = (
             f"; the first of {len(skipped)} skipped: {shown(skipped[0].path)}: {skipped[0].reason}" if skipped else ""
@@ -73,7 +76,7 @@ def check_classes(where: str, files: Files, skipped: Sequence[Skipped]) -> tuple
     labels = {files.labels.words[c] for c in np.unique(train).tolist()}
     if len(labels) < 2:
         raise DataError(f"{shown(where)}: only one class ('{shown(min(labels))}'), and a classifier needs two")
-    return tuple(sorted(labels))
+    return tuple(c for c in order if c in labels) if order else tuple(sorted(labels))
 
 
 def in_split(files: Files, split: str) -> Rows:
@@ -91,9 +94,10 @@ def splits_of(files: Files, classes: Sequence[str], mode: str) -> dict[str, Spli
     for name in ("train", "val", "test"):
         rows = in_split(files, name)
         if len(rows):
-            names = files.names if len(rows) == len(files) else files.names.take(rows)
-            images = FileImages(FilePaths(files.root, names), mode)
-            splits[name] = Split(images, labels[rows], names, None if groups is None else groups[rows])
+            own = files if len(rows) == len(files) else files.take(rows)
+            splits[name] = Split(
+                FileImages(own.paths, mode), labels[rows], own.names, None if groups is None else groups[rows]
+            )
     return splits
 
 

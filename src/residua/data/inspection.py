@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from residua.data.batches import end_with
 from residua.data.compact import CHUNK, Rows
-from residua.data.decode import Header, inspect
+from residua.data.decode import Header, Place, inspect
 from residua.data.listing import Files, GrowingSkips, Skips
 
 #: From this many files on, processes share the work: Python alone opens some ten thousand a second.
@@ -81,7 +81,7 @@ def looked_at(files: Files) -> tuple[Looks, Skips]:
     return Looks(rows, facts if len(rows) == len(files) else facts[rows]), bad.done()
 
 
-def all_seen(paths: Sequence[str]) -> Iterator[Seen]:
+def all_seen(paths: Sequence[Place]) -> Iterator[Seen]:
     """A look at each file, in order. Where a process dies, this one does the rest."""
     done, workers = 0, processes(len(paths))
     if workers > 1:
@@ -100,7 +100,7 @@ def processes(n: int) -> int:
     return min(MOST, len(os.sched_getaffinity(0))) if sys.platform == "linux" and n >= MANY else 1
 
 
-def look(paths: Sequence[str], first: int) -> Seen:
+def look(paths: Sequence[Place], first: int) -> Seen:
     """The files from `first` on, one chunk of them."""
     found = inspect(list(paths[first : first + CHUNK]))
     facts, reasons = np.zeros(len(found), FACTS), {}
@@ -112,7 +112,7 @@ def look(paths: Sequence[str], first: int) -> Seen:
     return Seen(first, facts, reasons)
 
 
-def shared(paths: Sequence[str], workers: int) -> Iterator[Seen]:
+def shared(paths: Sequence[Place], workers: int) -> Iterator[Seen]:
     """A look at each file by a pool of processes, in order. Raises BrokenProcessPool where one dies."""
     pool = ProcessPoolExecutor(workers, get_context("fork"), start_worker, (paths, os.getpid()))
     firsts = iter(range(0, len(paths), CHUNK))
@@ -129,10 +129,10 @@ def shared(paths: Sequence[str], workers: int) -> Iterator[Seen]:
 
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
-_paths: Sequence[str]  # set once when a worker starts: sent with every task, a million paths would be slow
+_paths: Sequence[Place]  # set once when a worker starts: sent with every task, a million paths would be slow
 
 
-def start_worker(paths: Sequence[str], parent: int) -> None:
+def start_worker(paths: Sequence[Place], parent: int) -> None:
     """Make ready: Ctrl-C left to the parent, and an end if the parent is gone."""
     global _paths
     _paths = paths

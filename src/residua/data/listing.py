@@ -17,6 +17,8 @@ from residua.data.compact import (
     Rows,
 )
 from residua.data.dataset import Indices, Skipped
+from residua.data.decode import Place
+from residua.data.shards.members import Members
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Record:
     """A labelled file: its name within the data, where it lies, its class, its split, and its group if it has one."""
 
     name: str
-    path: str
+    path: Place
     label: str
     split: str
     group: str = ""
@@ -32,32 +34,37 @@ class Record:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Files(Compact[Record]):
-    """Labelled files: their names below `root`, and the class, split and group of each ("" for none)."""
+    """Labelled files: their names below `root`, and the class, split and group of each ("" for none).
+
+    Where they are members of shards, `members` says which; their names are then those that they had before.
+    """
 
     root: str
     names: FileNames
     labels: Coded
     splits: Coded
     groups: Coded
+    members: Members | None = None
 
     def __len__(self) -> int:
         """How many."""
         return len(self.names)
 
     @property
-    def paths(self) -> FilePaths:
+    def paths(self) -> FilePaths | Members:
         """Where they lie."""
-        return FilePaths(self.root, self.names)
+        return FilePaths(self.root, self.names) if self.members is None else self.members
 
     def chunk(self, rows: Rows) -> list[Record]:
         """The files at `rows`."""
-        parts = (self.names, self.paths, self.labels, self.splits, self.groups)
-        return [Record(*row) for row in zip(*(p.chunk(rows) for p in parts), strict=True)]
+        words = (part.chunk(rows) for part in (self.labels, self.splits, self.groups))
+        return [Record(*row) for row in zip(self.names.chunk(rows), self.paths.chunk(rows), *words, strict=True)]
 
     def take(self, indices: npt.ArrayLike) -> "Files":
         """The files at `indices`."""
-        parts = (self.labels, self.splits, self.groups)
-        return Files(self.root, self.names.take(indices), *(p.take(indices) for p in parts))
+        labels, splits, groups = (part.take(indices) for part in (self.labels, self.splits, self.groups))
+        members = None if self.members is None else self.members.take(indices)
+        return Files(self.root, self.names.take(indices), labels, splits, groups, members)
 
     def group_codes(self) -> Indices | None:
         """A number for each file (N,), equal where the group is; a file without one is a group of its own.
@@ -147,7 +154,9 @@ class GrowingSkips:
 class Listing:
     """The labelled files of a folder or table `where`, called `name`; what is not used and why; what was decided.
 
-    `advice`, where it is not empty, says why nothing can be trained on them, and what to do.
+    `advice`, where it is not empty, says why nothing can be trained on them, and what to do. Where an index has told it
+    already, `facts` (N,) are what the files say of themselves, `fingerprint` the set's; `classes` is the order of the
+    classes, where they have one that is not their names'.
     """
 
     where: str
@@ -156,3 +165,6 @@ class Listing:
     skipped: Sequence[Skipped]
     notes: tuple[str, ...]
     advice: str = ""
+    classes: tuple[str, ...] = ()
+    facts: npt.NDArray[np.void] | None = None
+    fingerprint: str = ""

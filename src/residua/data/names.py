@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
+from residua.data.shards import layout
+from residua.data.shards.layout import SPLITS as SPLITS
 from residua.errors import DataError, UsageError
 from residua.words import nearest, unknown
 
@@ -15,12 +17,6 @@ KNOWN: tuple[str, ...] = ("digits", "cifar10", "cifar100", "mnist", "fashion_mni
 #: Endings of tables.
 TABLES = (".csv", ".tsv", ".parquet")
 
-#: Words by which folders and table columns name a split.
-SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 #: Words of ``--groups`` beside an expression: by folder below the class folder, and not at all.
 FOLDER, UNGROUPED = "folder", "none"
@@ -40,20 +36,22 @@ def shown(path: str) -> str:
 
 
 def check_spec(spec: str) -> None:
-    """Raise unless `spec` is a known set, a folder that holds something, or a table.
+    """Raise unless `spec` is a known set, a folder that holds something, a table, or shards.
 
     UsageError for a word that names nothing, DataError for a path that does.
     """
     if spec in KNOWN:
         return
     path = os.path.expanduser(spec)
-    if os.path.isdir(path):
+    if not os.path.isdir(path) and layout.recognised(spec):
+        layout.check(spec)
+    elif os.path.isdir(path):
         if not any(not hidden(name) for name in entries(path)):
             raise DataError(f"{shown(spec)}: an empty folder: put class folders of images into it")
     elif os.path.exists(path):
         if not path.lower().endswith(TABLES):
             kinds = ", ".join(TABLES)
-            raise DataError(f"{shown(spec)}: give a folder, a table ({kinds}) or one of {', '.join(KNOWN)}")
+            raise DataError(f"{shown(spec)}: give a folder, a table ({kinds}), a .tar or one of {', '.join(KNOWN)}")
     elif spec.strip() == "" or not looks_like_path(spec):
         raise unknown("data set", shown(spec), KNOWN, "or give a folder of images or a table")
     else:

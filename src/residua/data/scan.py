@@ -1,5 +1,6 @@
 """Every file decoded once, in parallel: what each is and what it looks like, or why it cannot be used."""
 
+import io
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ import torch
 from PIL import Image
 
 from residua.data.batches import end_with
-from residua.data.decode import BadPicture, decode
+from residua.data.decode import BadPicture, Place, contents, decode
 from residua.data.similar import HASHED_PX, TILE_PX, Pixels, digest, prints
 
 #: Files to one task of a worker.
@@ -53,7 +54,7 @@ class Scanned:
     reasons: dict[int, str]
 
 
-def scan(paths: Sequence[str], workers: int) -> Iterator[Scanned]:
+def scan(paths: Sequence[Place], workers: int) -> Iterator[Scanned]:
     """A look at each file, some at a time and in order, by `workers` processes (0: this one).
 
     A file that kills the process that reads it is named like any other that cannot be used.
@@ -73,7 +74,7 @@ def scan(paths: Sequence[str], workers: int) -> Iterator[Scanned]:
             done += 1
 
 
-def pooled(paths: Sequence[str], chunks: list[tuple[int, int]], workers: int) -> Iterator[Scanned]:
+def pooled(paths: Sequence[Place], chunks: list[tuple[int, int]], workers: int) -> Iterator[Scanned]:
     """The chunks by a pool of processes, in order. Raises BrokenProcessPool where one of them dies."""
     pool, ahead = started(paths, workers), 2 * workers
     try:
@@ -86,7 +87,7 @@ def pooled(paths: Sequence[str], chunks: list[tuple[int, int]], workers: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def one_by_one(paths: Sequence[str], first: int, last: int) -> Scanned:
+def one_by_one(paths: Sequence[Place], first: int, last: int) -> Scanned:
     """The files of a chunk in which one killed its process, each in a process that may die of it."""
     parts = []
     pool = started(paths, 1)
@@ -100,7 +101,7 @@ def one_by_one(paths: Sequence[str], first: int, last: int) -> Scanned:
     return Scanned(first, np.concatenate([p.looks for p in parts]), {k: v for p in parts for k, v in p.reasons.items()})
 
 
-def started(paths: Sequence[str], workers: int) -> ProcessPoolExecutor:
+def started(paths: Sequence[Place], workers: int) -> ProcessPoolExecutor:
     """Processes that know the paths."""
     context = get_context("fork" if sys.platform == "linux" else None)
     with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
@@ -111,10 +112,10 @@ def started(paths: Sequence[str], workers: int) -> ProcessPoolExecutor:
 
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
-_paths: Sequence[str]  # set once when a worker starts: sent with every task, a million paths would be slow
+_paths: Sequence[Place]  # set once when a worker starts: sent with every task, a million paths would be slow
 
 
-def start_worker(paths: Sequence[str], parent: int) -> None:
+def start_worker(paths: Sequence[Place], parent: int) -> None:
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
     global _paths
     _paths = paths
@@ -128,7 +129,7 @@ def work(first: int, last: int) -> Scanned:
     return look_at_all(_paths, first, last)
 
 
-def look_at_all(paths: Sequence[str], first: int, last: int) -> Scanned:
+def look_at_all(paths: Sequence[Place], first: int, last: int) -> Scanned:
     """A look at the files from `first` to `last` (not included), in this process."""
     looks, reasons = np.zeros(last - first, LOOK), {}
     small = np.zeros((last - first, HASHED_PX, HASHED_PX, 3), np.uint8)
@@ -147,19 +148,14 @@ def printed(looks: Looks, small: Pixels) -> None:
     looks["hash"], looks["tile"], looks["flat"], looks["grey"] = found.hashes, found.tiles, found.flat, found.grey
 
 
-def look(path: str, into: Looks) -> Pixels:
+def look(path: Place, into: Looks) -> Pixels:
     """The picture as (32, 32, 3), and the facts about its file written `into` a row (1,). Raises BadPicture."""
     pixels = decode(path, "RGB").permute(1, 2, 0).numpy()  # as training would: what this finds broken, training does
     into["height"], into["width"] = pixels.shape[:2]
-    try:
-        with open(path, "rb") as file:
-            into["bytes"] = os.fstat(file.fileno()).st_size
-            into["digest"] = digest(file.read())
-            file.seek(0)
-            with suppress(Exception):  # a later frame or a tag may be damaged, and the picture sound
-                facts(Image.open(file), into)
-    except OSError as e:  # it was there a moment ago
-        raise BadPicture(path, f"it changed while it was read: {e.strerror}") from e
+    data = contents(path)
+    into["bytes"], into["digest"] = len(data), digest(data)
+    with suppress(Exception):  # a later frame or a tag may be damaged, and the picture sound
+        facts(Image.open(io.BytesIO(data)), into)
     into["blank"] = bool(into["format"] == "JPEG") and ends_blank(pixels)
     return shrunk(pixels)
 

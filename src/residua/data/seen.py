@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from residua.data.dataset import ArrayImages, Dataset, Indices, Skipped, Split
-from residua.data.decode import GREY_MODES
+from residua.data.decode import GREY_MODES, Place
 from residua.data.inspection import Looks as Headers
 from residua.data.scan import LOOK, Looks
 from residua.data.similar import Flags, Prints
@@ -32,7 +32,7 @@ class Material:
     labels: Indices
     splits: tuple[str, ...]
     split: Indices
-    paths: Sequence[str] = ()
+    paths: Sequence[Place] = ()
     arrays: tuple[ArrayImages, ...] = ()
     skipped: Sequence[Skipped] = ()
     notes: tuple[str, ...] = ()

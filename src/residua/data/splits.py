@@ -1,16 +1,18 @@
 """Which pictures are for training, for choosing and for testing: stratified, by whole groups, seeded, said aloud."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from residua import seeds
 from residua.data.compact import joined
 from residua.data.dataset import ArrayImages, Dataset, FileImages, Indices, Split
 from residua.data.dealing import dealt, grouped
+from residua.data.decode import Place
+from residua.data.shards.members import Members
 from residua.errors import UsageError
 
 #: Of a set that comes in one piece, the share held out for the test.
@@ -123,12 +125,19 @@ def pooled(dataset: Dataset) -> Split:
         return train
     a, b = train.images, val.images
     if isinstance(a, ArrayImages) and isinstance(b, ArrayImages):
-        images: ArrayImages | FileImages = ArrayImages(torch.cat([a.array, b.array]))
+        images: ArrayImages | FileImages = ArrayImages.joined([a, b])
     else:
         assert isinstance(a, FileImages) and isinstance(b, FileImages)
-        images = FileImages(joined(a.paths, b.paths), a.mode)
+        images = FileImages(places(a.paths, b.paths), a.mode)
     groups = None if train.groups is None or val.groups is None else np.concatenate([train.groups, val.groups])
     return Split(images, np.concatenate([train.labels, val.labels]), joined(train.names, val.names), groups)
+
+
+def places(first: Sequence[Place], second: Sequence[Place]) -> Sequence[Place]:
+    """Where the pictures of two parts of one set are, those of the first first."""
+    if isinstance(first, Members) and isinstance(second, Members):
+        return first.followed_by(second)
+    return joined(cast(Sequence[str], first), cast(Sequence[str], second))
 
 
 def folds_of(pool: Split, classes: tuple[str, ...], k: int, seed: int) -> Indices:

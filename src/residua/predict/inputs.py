@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from residua.data.dataset import Skipped
-from residua.data.decode import BadPicture, Size, reduced
+from residua.data.decode import BadPicture, Size, Stored, reduced
 from residua.data.folder import walk
-from residua.errors import UsageError
+from residua.data.shards.layout import recognised
+from residua.data.shards.listing import pictures_in
+from residua.errors import DataError, UsageError
 from residua.predict.result import Failure
 
 #: A picture, a file or folder of pictures, or the bytes of a file: paths, bytes, numpy arrays (H, W[, C]), tensors
@@ -33,14 +35,18 @@ class Item:
 
 
 def pictures(inputs: Source | Iterable[Source]) -> Iterator[Item]:
-    """Every picture of the inputs in order; folders give theirs sorted, however deep, hidden ones left out.
+    """Every picture of the inputs in order; folders give theirs sorted, however deep, hidden ones left out, and shards
+    (tar files, patterns of some, addresses) theirs as they lie.
 
     Pictures without a file are called by their position: ``picture 3``.
     """
     for i, source in enumerate([inputs] if _is_one(inputs) else inputs):
         if isinstance(source, str | os.PathLike):
             path = os.fspath(source)
-            yield from _below(path) if os.path.isdir(path) else [Item(path, path)]
+            if isinstance(path, str) and recognised(path):
+                yield from _in_shards(path)
+            else:
+                yield from _below(path) if os.path.isdir(path) else [Item(path, path)]
         else:
             yield Item(f"picture {i}", source)
 
@@ -77,6 +83,16 @@ def _below(folder: str) -> Iterator[Item]:
         yield Item(folder, Failure(folder, "no picture in this folder"))
 
 
+def _in_shards(spec: str) -> Iterator[Item]:
+    """The pictures in shards; a shard that cannot be read is a failure, and ends it."""
+    try:
+        for member in pictures_in(spec):
+            yield Item(str(member), member)
+    except DataError as e:
+        where, _, reason = str(e).partition(": ")
+        yield Item(where, Failure(where, reason))
+
+
 def _failed(root: Path, skipped: Skipped) -> Item:
     path = str(root / skipped.path)
     return Item(path, Failure(path, skipped.reason))
@@ -88,7 +104,7 @@ def decoded(source: Any, mode: str, least_px: int | None) -> tuple[Tensor, Size 
     Large JPEGs, as files or bytes, are decoded as the view with this `least_px` needs them, and with the size that it
     has to know; what has pixels keeps them all, as everything does with None.
     """
-    if isinstance(source, str | bytes) or hasattr(source, "getexif"):
+    if isinstance(source, str | bytes | Stored) or hasattr(source, "getexif"):
         return reduced(source, mode, least_px)
     if isinstance(source, Tensor):
         return _pixels(source.detach().cpu()), None
