@@ -183,7 +183,7 @@ def test_programs_and_documents_are_not_images(tmp_path: Path) -> None:
     ("make", "reason"),
     [
         (lambda p: None, "no such file"),
-        (lambda p: p.mkdir(), "not a regular file"),
+        (lambda p: p.mkdir(), "is a directory"),
         (lambda p: os.mkfifo(p), "not a regular file"),
         (lambda p: p.symlink_to(p), "symbolic link"),
     ],

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from residua.data.batches import end_with
-from residua.data.decode import BadPicture, decode
+from residua.data.decode import FORMATS, BadPicture, decode
 from residua.data.similar import HASHED_PX, TILE_PX, Pixels, digest, prints
 
 #: Files to one task of a worker.
@@ -157,7 +157,7 @@ def look(path: str, into: Looks) -> Pixels:
             into["digest"] = digest(file.read())
             file.seek(0)
             with suppress(Exception):  # a later frame or a tag may be damaged, and the picture sound
-                facts(Image.open(file), into)
+                facts(Image.open(file, formats=FORMATS), into)
     except OSError as e:  # it was there a moment ago
         raise BadPicture(path, f"it changed while it was read: {e.strerror}") from e
     into["blank"] = bool(into["format"] == "JPEG") and ends_blank(pixels)
@@ -170,7 +170,7 @@ def facts(image: Image.Image, into: Looks) -> None:
     into["mode"] = image.mode
     into["clear"] = image.has_transparency_data
     into["turned"] = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-    into["moving"] = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    into["moving"] = image.format != "MPO" and getattr(image, "is_animated", False)
 
 
 def ends_blank(pixels: Pixels) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 
 from residua.data.names import check_words
 from residua.errors import DataError, UsageError
+from residua.files import contents
 from residua.words import unknown
 
 #: The words that a recipe may use, by field.
@@ -169,7 +170,7 @@ def _fitted(field: str, kind: Any, value: Any) -> Any:
         return None
     if get_origin(first) is tuple and isinstance(value, list | tuple):
         return tuple(_fitted(field, get_args(first)[0], v) for v in value)
-    if first is float and type(value) is int:
+    if first is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if first in (int, float, bool, str) and type(value) is first:
         return value
@@ -365,18 +366,19 @@ FIELDS: Mapping[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 def _from_file(path: Path, known: Mapping[str, Recipe]) -> tuple[Recipe | None, dict[str, Any]]:
     try:
-        text = path.read_text()
+        values = tomllib.loads(contents(path).decode())
     except OSError as e:
         raise DataError(f"cannot read the recipe {path}: {e.strerror}") from e
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:
         raise UsageError(f"{path} is not TOML: {e}") from e
     if isinstance(values.get("recipe"), dict):
         values = values["recipe"]
     values = {"name": path.stem} | values
     base = values.pop("base", None)
-    return (recipe(str(base), known=known) if base is not None else None), values
+    try:
+        return (recipe(str(base), known=known) if base is not None else None), values
+    except RecursionError:
+        raise UsageError(f"{path}: recipes begin with one another without an end: base = {base!r}") from None
 
 
 def _read(field: str, text: str) -> Any:

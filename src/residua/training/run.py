@@ -23,6 +23,7 @@ from torch import Tensor
 
 from residua import files
 from residua.errors import DataError, UsageError
+from residua.nn.checkpoint import check_torch
 
 try:
     import fcntl
@@ -222,9 +223,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The options that a run folder was made with. Raises DataError."""
     file = Path(path) / "config.toml"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.contents(file).decode()
         values = tomllib.loads(text)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
     if not values or (text.startswith(BEGINS) and ENDS not in text.splitlines()):
         raise DataError(f"{file} is cut off: its last options are lost; put it back, or start a new run")
@@ -236,13 +237,14 @@ def read_metrics(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
     path = folder / name
     rows = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """The state in a file; None unless it is whole."""
+    """The state in a file; None unless it is whole. Raises UsageError where this torch reads files unsafely."""
+    check_torch()
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
         whole = kept["sha256"] == digest(kept["state"])
