@@ -23,7 +23,8 @@ def main() -> None:
     for i, seed in enumerate(targets.TARGETS[name].seeds()):
         (corpus / f"seed-{i}").write_bytes(seed)
     words = Path(tempfile.mkdtemp(prefix="residua-fuzz-words-")) / "words"
-    words.write_text("".join(f'"{"".join(f"\\x{b:02x}" for b in w)}"\n' for w in targets.WORDS if len(w) < 60))
+    spelt = ("".join(rf"\x{b:02x}" for b in word) for word in targets.WORDS if len(word) < 60)  # libFuzzer's most
+    words.write_text("".join(f'"{word}"\n' for word in spelt))
     usual = [f"-dict={words}", "-timeout=20", "-rss_limit_mb=3000", "-max_len=16384", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *usual, *sys.argv[1:], str(corpus)], lambda data: targets.law(name, data) and None)
     atheris.Fuzz()

@@ -25,6 +25,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "lr_with_batch": ("none", "linear", "sqrt"),
     "loss": ("cross-entropy", "bce"),
     "balance": ("none", "loss", "sampler"),
+    "on_nan": ("stop", "skip"),
     "best_by": ("error", "loss", "macro-f1", "balanced-accuracy"),
 }
 
@@ -75,6 +76,7 @@ class Recipe:
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("auto",)  # words of data/augment; "auto": what suits the images
     balance: str = "none"  # rare classes: "loss" weights their images, "sampler" shows them more often
+    on_nan: str = "stop"  # a loss or gradient without an end: "skip" leaves the step out
     # which epoch is kept, and when nothing more is to be hoped for
     best_by: str = "error"  # of the held-out images
     early_stop_epochs: int | None = None  # epochs without a better one, after which training ends
