@@ -34,6 +34,7 @@ from residua.cli.training_options import (
     Compute,
     Epochs,
     Freeze,
+    OnNan,
     Lr,
     MemoryFormat,
     Precision,
@@ -120,6 +121,7 @@ def train(
     batch_size: StepSize = None,
     lr: Lr = None,
     freeze: Freeze = None,
+    on_nan: OnNan = None,
     balance: Annotated[
         str | None,
         choice(
