@@ -10,6 +10,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -177,12 +178,11 @@ def sealed_model(data: bytes) -> None:
     """A model file whose words are these, with a checksum that agrees wherever they are JSON."""
     text = data.decode("utf-8", "replace")
     _, index, numbers = parts()
-    try:
+    with suppress(ValueError, TypeError, RecursionError):
         given = json.loads(text)
-        given["checksum"] = modelfile.checksum({k: v for k, v in given.items() if k != "checksum"}, index, memoryview(numbers))
-        text = json.dumps(given)
-    except (ValueError, TypeError, RecursionError):
-        pass
+        if isinstance(given, dict):
+            given.pop("checksum", None)
+            text = json.dumps(given | {"checksum": modelfile.checksum(given, index, memoryview(numbers))})
     head = json.dumps({"__metadata__": {"residua": text}, **index}).encode()
     opened_model(len(head).to_bytes(8, "little") + head + numbers)
 

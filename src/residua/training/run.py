@@ -105,11 +105,14 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and programs; numbers that are not finite become null."""
-        self.write_bytes(name, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+        self.write_bytes(name, (_json(value, indent=2) + "\n").encode())
 
     def write_toml(self, name: str, value: Mapping[str, Any]) -> None:
         """A TOML file of words, numbers, lists and one level of tables; None is left out."""
-        self.write_bytes(name, f"{BEGINS}\n{to_toml(value)}{ENDS}\n".encode())
+        try:
+            self.write_bytes(name, f"{BEGINS}\n{to_toml(value)}{ENDS}\n".encode())
+        except UnicodeError as e:
+            raise UsageError(f"{name} cannot hold a name that is no text: rename the folder or file") from e
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A CSV file with a header."""
@@ -123,7 +126,7 @@ class Run:
 
         def append() -> None:
             with path.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+                f.write(_json(row) + "\n")
 
         _writing(path, append)
         self.rows += name == METRICS
@@ -137,7 +140,7 @@ class Run:
         for name in (METRICS, "units.jsonl"):
             if name == METRICS or (self.folder / name).exists():
                 rows = [row for row in read_metrics(self.folder, name) if row.get("step", 0) <= step]
-                self.write_bytes(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+                self.write_bytes(name, "".join(_json(r) + "\n" for r in rows).encode())
                 self.rows = len(rows) if name == METRICS else self.rows
 
     def write_metrics_csv(self) -> None:
@@ -295,6 +298,10 @@ def _toml(v: Any) -> str:
         return "[" + ", ".join(map(_toml, v)) + "]"
     # JSON's strings are TOML's, but for the character 127
     return json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(v, str) else repr(v)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return files.escaped(json.dumps(_finite(value), indent=indent, ensure_ascii=False))
 
 
 def _finite(v: Any) -> Any:
