@@ -349,7 +349,7 @@ def test_ctrl_c_before_training_is_one_line_too(tmp_path, monkeypatch):
 def test_a_run_that_is_going_on_cannot_be_resumed_beside(tmp_path):
     running = train(options(tmp_path))
     next(running)
-    with pytest.raises(UsageError, match="being written"):
+    with pytest.raises(DataError, match="being written"):
         finished(resumed(tmp_path / "run"))
     running.close()
 

@@ -1,4 +1,4 @@
-"""Laws of names from users: whatever is in them, they leave no folder and steer no table, page, document or terminal."""
+"""Laws of names from users: they leave no folder and steer no table, page, document or terminal."""
 
 import csv
 import html.parser
@@ -57,7 +57,18 @@ def ran(data):
         test = sorted(str(p) for p in Path("1").glob("*-9.png"))
         for name, words in {
             "check": ["check", data.name, "--out", "checked"],
-            "train": ["train", data.name, "--arch", "cifar_resnet8", "--epochs", "1", "--batch-size", "8", "--out", "run"],
+            "train": [
+                "train",
+                data.name,
+                "--arch",
+                "cifar_resnet8",
+                "--epochs",
+                "1",
+                "--batch-size",
+                "8",
+                "--out",
+                "run",
+            ],
             "eval": ["eval", "run", data.name, "--out", "eval.csv"],
             "eval-json": ["eval", "run", data.name, "--json"],
             "predict": ["predict", "run", *test, "--top", "3"],

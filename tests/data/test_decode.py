@@ -223,7 +223,9 @@ OTHER_KINDS = {
     "xbm": lambda image, path: image.convert("1").save(path, "XBM"),
     "fits": lambda image, path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) * 36),
     "hdf5": lambda image, path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)),
-    "psd": lambda image, path: path.write_bytes(b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\7\0\0\0\5\0\x08\0\3" + bytes(999)),
+    "psd": lambda image, path: path.write_bytes(
+        b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\7\0\0\0\5\0\x08\0\3" + bytes(999)
+    ),
     "wmf": lambda image, path: path.write_bytes(b"\xd7\xcd\xc6\x9a\0\0" + bytes(99)),
     "fli": lambda image, path: path.write_bytes(bytes(4) + b"\x11\xaf" + bytes(200)),
 }
@@ -299,10 +301,14 @@ def ppm(side: int) -> bytes:
 
 HUGE = {
     "GIF": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02L\x01\0;",
-    "TIFF": struct.pack("<2sHIHHHIIHHIIHHII", b"II", 42, 8, 3, 256, 4, 1, 60_000, 257, 4, 1, 60_000, 258, 3, 1, 8) + bytes(99),
+    "TIFF": struct.pack("<2sHIH", b"II", 42, 8, 3)
+    + struct.pack("<HHIIHHIIHHII", 256, 4, 1, 60_000, 257, 4, 1, 60_000, 258, 3, 1, 8)
+    + bytes(99),
     "WEBP": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\x3f\0\xff\x3f\0" + bytes(32),
     "BMP": b"BM" + struct.pack("<IIIIiiHHIIIIII", 200, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(99),
-    "JPEG2000": b"\xff\x4f\xff\x51" + struct.pack(">HHIIIIIIIIH", 41, 0, *[60_000] * 2, 0, 0, *[60_000] * 2, 0, 0, 1) + b"\7\1\1",
+    "JPEG2000": b"\xff\x4f\xff\x51"
+    + struct.pack(">HHIIIIIIIIH", 41, 0, *[60_000] * 2, 0, 0, *[60_000] * 2, 0, 0, 1)
+    + b"\7\1\1",
     "PPM": ppm(60_000),
 }  # fmt: skip
 

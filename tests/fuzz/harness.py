@@ -10,7 +10,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["residua", "PIL", "tomllib", "xml", "json", "csv", "yaml", "pickle", "zipfile"]):
+with atheris.instrument_imports(
+    include=["residua", "PIL", "tomllib", "xml", "json", "csv", "yaml", "pickle", "zipfile"]
+):
     import targets
 
 

@@ -20,7 +20,7 @@ WORDS = ["batch_size=6", "accumulate=1", "augment=", "steps=8", "ema=0.9"]
 
 
 class Batches:
-    """Random pictures of 4 classes, keyed by the step; those of the `bad` steps are NaN, or so large that squares are."""
+    """Random pictures of 4 classes, keyed by the step; those of the `bad` steps are NaN, or far too large."""
 
     steps_per_epoch, seed = 4, 0
 

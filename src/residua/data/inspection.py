@@ -83,7 +83,7 @@ def looked_at(files: Files) -> tuple[Looks, Skips]:
 
 
 def all_seen(paths: Sequence[str]) -> Iterator[Seen]:
-    """A look at each file, in order. A file that kills the process that looks at it is named as one that cannot be used.
+    """A look at each file, in order. A file that kills the process that looks at it is one that cannot be used.
 
     Few files are looked at by this process itself.
     """

@@ -122,7 +122,7 @@ def awaited(future: "Future[Any]", board: Board) -> Any:
         if frozen:
             board.end()
             raise Frozen(
-                f"{shown(frozen[0].path)}: not read after {frozen[0].seconds:.0f} seconds: is its disk or network share "
+                f"{shown(frozen[0].path)}: not read after {frozen[0].seconds:.0f} seconds: is its disk or network "
                 f"gone? RESIDUA_PATIENCE is how many to wait"
             )
 

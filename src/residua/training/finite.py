@@ -28,7 +28,8 @@ def buffers(net: nn.Module) -> list[Tensor]:
 def finite(state: "State", sums: Tensor) -> bool:
     """Whether a step may be taken: its loss has an end, and so have its gradients and the running statistics.
 
-    Pixels of 1e30 give norms a variance without an end, and everything behind them numbers that have one. Where gradients are scaled (fp16) theirs may be infinite: the scaler leaves such steps out and scales less.
+    Pixels of 1e30 give norms a variance without an end, and everything behind them numbers that have one. Where
+    gradients are scaled (fp16) theirs may be infinite: the scaler leaves such steps out and scales less.
     """
     if not all(bool(t.isfinite().all()) for t in (sums, *state.net.buffers())):
         return False

@@ -341,7 +341,7 @@ def loss_of(
 
 
 def _read(losses: list[tuple[float, Tensor]], state: State, epoch: float) -> Step:
-    """The last of these steps; raises NotFinite at the first whose loss is not finite. One that was skipped has none."""
+    """The last of these steps; raises NotFinite at the first whose loss is not finite. Skipped ones have none."""
     rows = torch.stack([sums for _, sums in losses]).tolist()
     for back, ((lr, _), (loss, _, n)) in enumerate(zip(losses, rows, strict=True), 1 - len(rows)):
         if not math.isfinite(loss):

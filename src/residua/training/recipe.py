@@ -366,7 +366,10 @@ def to_json(r: Recipe) -> dict[str, Any]:
 FIELDS: Mapping[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
-def _from_file(path: Path, known: Mapping[str, Recipe]) -> tuple[Recipe | None, dict[str, Any]]:
+def _from_file(
+    path: Path, known: Mapping[str, Recipe], above: tuple[Path, ...] = ()
+) -> tuple[Recipe | None, dict[str, Any]]:  # fmt: skip
+    """The recipe that a file starts from and its own fields; `above` are those that start from it."""
     try:
         values = tomllib.loads(contents(path).decode())
     except OSError as e:
@@ -377,10 +380,13 @@ def _from_file(path: Path, known: Mapping[str, Recipe]) -> tuple[Recipe | None, 
         values = values["recipe"]
     values = {"name": path.stem} | values
     base = values.pop("base", None)
-    try:
+    if not str(base).endswith(".toml"):
         return (recipe(str(base), known=known) if base is not None else None), values
-    except RecursionError:
-        raise UsageError(f"{path}: recipes begin with one another without an end: base = {base!r}") from None
+    above = (*above, path.resolve())
+    if Path(str(base)).resolve() in above:
+        raise UsageError(f"{path}: recipes begin with one another without an end: base = {base!r}")
+    start, own = _from_file(Path(str(base)), known, above)
+    return from_json(own, start), values
 
 
 def _read(field: str, text: str) -> Any:

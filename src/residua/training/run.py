@@ -331,10 +331,10 @@ def _synced(path: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """The lock on a folder; it vanishes with the process, so a dead one's is simply taken over. Raises UsageError."""
+    """The lock on a folder; it vanishes with the process, so a dead one's is simply taken over. Raises DataError."""
     real = folder.resolve()
     if real in _WRITING:
-        raise UsageError(f"{folder} is being written by this process already")
+        raise DataError(f"{folder} is being written by this process already")
     try:
         descriptor = os.open(folder / "state" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as e:
@@ -345,7 +345,7 @@ def _lock(folder: Path) -> int | None:
         except OSError as e:
             owner = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
-            raise UsageError(f"{folder} is being written by process {owner}: wait for it, or stop it first") from e
+            raise DataError(f"{folder} is being written by process {owner}: wait for it, or stop it first") from e
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     _WRITING.add(real)
