@@ -76,12 +76,13 @@ def law(name: str, data: bytes) -> bool:
 
 #: What readers stumble over, put into files as it is.
 WORDS = (
-    b"9" * 20, b"9" * 400, b"9" * 5000, b"1e999", b"-1e999", b"-1", b"0.5", b"NaN", b"Infinity", b"inf", b"nan", b"null",
-    b"true", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\\ud800", b"\\u0000", b"[", b"{", b"[[[[", b'{"a":', b'"', b"'",
-    b"\n", b"\r\n", b",", b";", b"\t", b"\x1b]0;x\x07", "\u202e".encode(), b"../../", b"/dev/zero", b"a" * 300, b"&b;",
-    b"<!ENTITY b 'c'>", b"<a>", b"*a", b"&a ", b"<<: ", b"!!python/object:os.system ", b"[recipe]\n", b"name", b"id",
-    b"bbox", b"names", b"path", b"label", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\x01", b"IHDR", b"zTXt",
-    b"iCCP", b"PLTE", b"\xff\xda", b"RIFF", b"PK\x01\x02",
+    b"9" * 20, b"9" * 400, b"9" * 5000, b"1e999", b"-1e999", b"-1", b"0.5", b"NaN", b"Infinity", b"inf",
+    b"nan",     b"null", b"true", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\\ud800", b"\\u0000", b"[", b"{", b"[[[[",
+    b'{"a":', b'"', b"'",     b"\n", b"\r\n", b",", b";", b"\t", b"\x1b]0;x\x07", "\u202e".encode(), b"../../",
+    b"/dev/zero", b"a" * 300, b"&b;",     b"<!ENTITY b 'c'>", b"<a>", b"*a", b"&a ", b"<<: ",
+    b"!!python/object:os.system ", b"[recipe]\n", b"name", b"id",     b"bbox", b"names", b"path", b"label",
+    b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\x01", b"IHDR", b"zTXt",     b"iCCP", b"PLTE", b"\xff\xda",
+    b"RIFF", b"PK\x01\x02",
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ MAX_BYTES = 2**30 + 2**20
 #: So many pixels are converted at a time.
 STRIP = 2**24
 
-#: Reading one file ends after so many seconds: some small ones (a JPEG of ten thousand passes) keep a decoder for hours.
+#: Reading one file ends after so many seconds: small ones (a JPEG of ten thousand passes) can keep a decoder for hours.
 #: It is looked at when the decoder asks for more bytes: what one such piece keeps it busy with comes on top.
 MAX_SECONDS = 60.0
 
@@ -268,7 +268,7 @@ def _open(file: IO[bytes]) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
     if image.info.get("progressive"):
-        image.decodermaxblock = PASSES_BYTES  # type: ignore[attr-defined]
+        image.decodermaxblock = PASSES_BYTES
     return image
 
 

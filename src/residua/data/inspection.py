@@ -104,7 +104,8 @@ def all_seen(paths: Sequence[str]) -> Iterator[Seen]:
 def one_by_one(paths: Sequence[str], first: int) -> Seen:
     """A look at a chunk of files in which one kills: in halves, each by a process that may die of it."""
     last = min(first + CHUNK, len(paths))
-    facts, reasons = np.zeros(last - first, FACTS), {}
+    facts = np.zeros(last - first, FACTS)
+    reasons: dict[int, str] = {}
     parts = [(first, last)]
     while parts:
         a, b = parts.pop()

@@ -107,7 +107,7 @@ class Session(BoxSession):
     def better(self, now: Chosen) -> bool:
         """Whether to keep this epoch rather than the best so far."""
         assert isinstance(now, Best)
-        return not math.isnan(now.score) and (self.best is None or now.score <= self.best.score)
+        return not any(map(math.isnan, now.score)) and (self.best is None or now.score <= self.best.score)
 
     def unjudged(self, epoch: int) -> Best:
         """An epoch without held-out images."""
