@@ -123,7 +123,7 @@ def awaited(future: "Future[Any]", board: Board) -> Any:
             board.end()
             raise Frozen(
                 f"{shown(frozen[0].path)}: not read after {frozen[0].seconds:.0f} seconds: is its disk or network "
-                f"gone? RESIDUA_PATIENCE is how many to wait"
+                f"share gone? Set RESIDUA_PATIENCE to more seconds to wait longer"
             )
 
 
