@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class NotFinite(NumericError):
     """The loss of a step is not finite; `step` counts from 1."""
 
-    def __init__(self, line: str, step: int) -> None:
-        """What to say, of which step."""
+    def __init__(self, line: str, step: int = 0) -> None:
+        """What to say, of which step (0: said again by who knows no step)."""
         super().__init__(line)
         self.step = step
 
