@@ -1,6 +1,7 @@
 """Laws of which epoch is kept, and of when a training ends early."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,3 +64,20 @@ def test_the_metric_decides_which_epoch_is_best():
     assert better(candidate(2, fair, "balanced-accuracy"), candidate(1, common, "balanced-accuracy"))
     assert not better(candidate(2, fair, "error"), candidate(1, common, "error"))
     assert not better(candidate(2, found(0, 0, loss=np.nan), "loss"), candidate(1, common, "loss"))
+
+
+def test_a_score_that_is_no_number_is_never_kept_by_any_task():
+    """Kept once, it would stay: no number is better than it."""
+    from residua.job.detection.session import Best as Detected
+    from residua.job.detection.session import Session as Detection
+    from residua.job.localization.session import Best as Localized
+    from residua.job.localization.session import Session as Localization
+
+    nan = float("nan")
+    for session, bad, good in (
+        (Detection, Detected(1, 5, nan, 0.2), Detected(2, 5, 0.1, 0.2)),
+        (Localization, Localized(1, 5, nan, 0.5), Localized(2, 5, 0.9, 0.9)),
+    ):
+        first = SimpleNamespace(best=None)
+        assert not session.better(first, bad) and session.better(first, good)
+        assert not session.better(SimpleNamespace(best=good), bad)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -349,7 +350,7 @@ def test_ctrl_c_before_training_is_one_line_too(tmp_path, monkeypatch):
 def test_a_run_that_is_going_on_cannot_be_resumed_beside(tmp_path):
     running = train(options(tmp_path))
     next(running)
-    with pytest.raises(UsageError, match="being written"):
+    with pytest.raises(DataError, match="being written"):
         finished(resumed(tmp_path / "run"))
     running.close()
 
@@ -689,3 +690,11 @@ def test_a_users_folder_of_photos_trains_as_it_is(tmp_path, real_data):
     )
     finished(resumed(tmp_path / "b"))
     assert left(tmp_path / "b") == left(tmp_path / "run")
+
+
+def test_a_clock_of_the_day_that_jumps_back_changes_nothing(tmp_path, monkeypatch):
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: 2e9 - 1000 * next(ticks))
+    finished(options(tmp_path))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows and all(row["seconds"] >= 0 for row in rows if row["event"] == "epoch")

@@ -9,6 +9,11 @@ class ResiduaError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The line; what files and users put into it breaks no line and steers no terminal."""
+        line = super().__str__()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
 
 class UsageError(ResiduaError):
     """A name, option or value that does not exist or does not fit (exit 2)."""

@@ -3,17 +3,61 @@
 Ground: any room may import it; it imports `errors` only.
 """
 
+import codecs
 import csv
+import errno
 import os
+import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from residua.errors import DataError
 
 #: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+#: Signs that steer terminals or turn the direction of writing, and halves of signs. JSON escapes only those below 32.
+HARMFUL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+#: Text that people write (recipes, annotations of a picture, names of classes) is not longer than this many bytes.
+TEXT_BYTES = 16 * 2**20
+
+
+def opened(path: str | Path) -> BinaryIO:
+    """A file to read. Raises OSError, also for a pipe or device: those would block for ever."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return open(path, "rb")
+
+
+def contents(path: str | Path, most: int = TEXT_BYTES) -> bytes:
+    """The bytes of a file. Raises OSError, also where they are more than `most`."""
+    with opened(path) as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes", os.fspath(path))
+    return found
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8 that is never refused: bytes of names that are no text as they were, other halves of signs spelled out."""
+    return text.encode("utf-8", AS_IT_IS)
+
+
+def _as_it_is(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes that were no text become those bytes again; half a sign, as JSON can hold it, becomes an escape."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+AS_IT_IS = "residua-as-it-is"
+codecs.register_error(AS_IT_IS, _as_it_is)
 
 
 @contextmanager
@@ -45,15 +89,31 @@ def write(path: str | Path, *parts: bytes | memoryview) -> None:
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table as CSV in UTF-8; bytes of file names that are no text stay as they are.
 
-    Lines end in CRLF (RFC 4180): with other ends Python leaves a carriage return in a name unquoted.
+    Words that a spreadsheet would run are defused (`cell`), numbers written as words are not touched. Lines end in CRLF
+    (RFC 4180): with other ends Python leaves a carriage return in a name unquoted.
     """
     with (
         replacing(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        open(temporary, "w", newline="", encoding="utf-8", errors=AS_IT_IS) as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerow(map(_safe, columns))
+        writer.writerows(map(_safe, row) for row in rows)
+
+
+def _safe(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return cell(value)
+    return value
+
+
+def escaped(text: str) -> str:
+    """A JSON text in which nothing moves a terminal's letters or is refused by UTF-8: \\u and four digits instead."""
+    return HARMFUL.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 def cell(text: str) -> str:

@@ -1,6 +1,8 @@
 """Laws of annotations: every format says the same, and what is wrong is named and left out."""
 
 import json
+import os
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -250,3 +252,83 @@ def test_blood_cells_have_the_boxes_that_are_told_of_them(real_data):
 def test_tiny_imagenet_has_one_box_a_picture(real_data):
     data = dataset_of(listed(str(real_data / "tiny-imagenet-10")))
     assert [(len(s), s.boxes) for s in data.splits.values()] == [(5000, 5000), (500, 500)]
+
+
+LAUGHS = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'<!DOCTYPE a [<!ENTITY l0 "ha">{LAUGHS}]><annotation>&l9;</annotation>', "entities"),
+        ('<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation>&x;</annotation>', "entities"),
+        ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "encoding"),
+        ("<annotation>" * 20_000, "no element found"),
+    ],
+    ids=["laughs", "external", "encoding", "deep"],
+)  # fmt: skip
+def test_xml_that_would_grow_or_reach_elsewhere_is_named_and_left_out(tmp_path, text, words):
+    root = voc(tmp_path / "data")
+    (root / "Annotations" / "d.xml").write_text(text)
+    told = {s.path: s.reason for s in listed(str(root)).skipped}
+    assert words in told["Annotations/d.xml"] and "\n" not in told["Annotations/d.xml"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\n",
+        "names: " + "[" * 3000,
+        "names: [2020-99-99]\n",
+        "names: {[a]: b}\n",
+        "names: [[a, b], c]\n",
+        "names: {cat: dog}\n",
+        "names: !!python/object/apply:os.getcwd []\n",
+    ],
+    ids=["aliases", "nest", "date", "keys", "lists", "numbers", "code"],
+)
+def test_yaml_that_would_grow_or_run_is_one_line(tmp_path, text):
+    root = yolo(tmp_path / "data")
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"data\.yaml") as error:
+        listed(str(root))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("images", {"id": 50, "file_name": "x" * 5000}),
+        ("images", {"id": 50, "file_name": "\ud800.png"}),
+        ("images", {"id": 50, "file_name": "\0.png", "width": float("inf"), "height": 10**400}),
+        ("annotations", {"image_id": 10, "category_id": 3, "bbox": [0, 0, float("nan"), 5]}),
+        ("annotations", {"image_id": 10, "category_id": 3, "bbox": [0, 0, 10**400, 5]}),
+        ("categories", {"id": 10**30, "name": "\ud800"}),
+    ],
+    ids=["long", "half a sign", "zero", "nan", "size", "category"],
+)  # fmt: skip
+def test_coco_with_odd_numbers_and_names_is_read_without_them(tmp_path, change):
+    root = coco(tmp_path / "data")
+    document = coco_document("ab")
+    document[change[0]].append(change[1])
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(document))
+    made = dataset_of(listed(str(root)))
+    assert len(made.splits["train"]) == 2 and made.fingerprint
+
+
+@pytest.mark.parametrize("row", ["0 inf 0.5 0.1 0.1", "1e999 0.5 0.5 0.1 0.1", "0 0.5 nan 0.1 0.1"])
+def test_yolo_numbers_without_an_end_are_no_numbers(tmp_path, row):
+    root = yolo(tmp_path / "data")
+    (root / "train" / "labels" / "a.txt").write_text(row)
+    assert ["not numbers" in s.reason for s in listed(str(root)).skipped] == [True]
+
+
+@pytest.mark.parametrize("name", ["Annotations/d.xml", "labels/a.txt", "data.yaml", "boxes.csv"])
+def test_a_pipe_among_annotations_does_not_hang(tmp_path, name):
+    kind = {"Annotations/d.xml": voc, "boxes.csv": table}.get(name, yolo)
+    root = kind(tmp_path / "data" if kind is not table else tmp_path)
+    place = root / "train" / name if name == "labels/a.txt" else root if kind is table else root / name
+    place.unlink()
+    os.mkfifo(place)
+    with suppress(DataError):
+        assert any("not a regular file" in s.reason for s in listed(str(root)).skipped)

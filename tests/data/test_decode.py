@@ -1,7 +1,12 @@
 import os
 import pickle
+import struct
+import time
+import tracemalloc
 import warnings
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from acceptance import STORED, Acceptance, oriented, picture, png
-from residua.data.decode import MAX_PIXELS, BadPicture, Header, decode, inspect
+from acceptance import STORED, Acceptance, oriented, picture, png, save
+from residua.data.decode import FORMATS, MAX_BYTES, MAX_PIXELS, BadPicture, Header, contents, decode, inspect
+from residua.data.scan import look_at_all
 from residua.errors import DataError
 
 
@@ -183,7 +189,7 @@ def test_programs_and_documents_are_not_images(tmp_path: Path) -> None:
     ("make", "reason"),
     [
         (lambda p: None, "no such file"),
-        (lambda p: p.mkdir(), "not a regular file"),
+        (lambda p: p.mkdir(), "is a directory"),
         (lambda p: os.mkfifo(p), "not a regular file"),
         (lambda p: p.symlink_to(p), "symbolic link"),
     ],
@@ -202,3 +208,144 @@ def test_an_error_names_its_file_in_one_line_and_travels_between_processes(tmp_p
     assert str(again) == str(e.value)
     assert r"new\nline.jpg" in str(again)
     assert again.reason == "no such file (or a link to nothing)"
+
+
+def spider(image: Image.Image) -> bytes:
+    """To memory: saving to a file, Pillow takes its extension for this kind's from then on."""
+    out = BytesIO()
+    image.convert("F").save(out, "SPIDER")
+    return out.getvalue()
+
+
+OTHER_KINDS = {
+    "eps": lambda image, path: image.save(path, "EPS"),
+    "icns": lambda image, path: image.resize((16, 16)).save(path, "ICNS"),
+    "ico": lambda image, path: image.save(path, "ICO"),
+    "pcx": lambda image, path: image.save(path, "PCX"),
+    "sgi": lambda image, path: image.save(path, "SGI"),
+    "tga": lambda image, path: image.save(path, "TGA"),
+    "pdf": lambda image, path: image.save(path, "PDF"),
+    "dds": lambda image, path: image.save(path, "DDS"),
+    "spider": lambda image, path: path.write_bytes(spider(image)),
+    "xbm": lambda image, path: image.convert("1").save(path, "XBM"),
+    "fits": lambda image, path: path.write_bytes(b"SIMPLE  =                    T".ljust(80) * 36),
+    "hdf5": lambda image, path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)),
+    "psd": lambda image, path: path.write_bytes(
+        b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\7\0\0\0\5\0\x08\0\3" + bytes(999)
+    ),
+    "wmf": lambda image, path: path.write_bytes(b"\xd7\xcd\xc6\x9a\0\0" + bytes(99)),
+    "fli": lambda image, path: path.write_bytes(bytes(4) + b"\x11\xaf" + bytes(200)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_other_kinds_are_not_opened_whatever_they_are_called(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would try more than thirty readers, of which some start other programs or read fragments."""
+    OTHER_KINDS[kind](Image.fromarray(picture(5, 7)), tmp_path / "x.jpg")
+    monkeypatch.setattr("subprocess.Popen", lambda *a, **k: pytest.fail("a program was started"))
+    with pytest.raises(DataError, match="not an image, or of a kind that is not read"):
+        decode(tmp_path / "x.jpg")
+    assert isinstance(inspect([str(tmp_path / "x.jpg")])[0], BadPicture)
+    assert 0 in look_at_all([str(tmp_path / "x.jpg")], 0, 1).reasons
+
+
+def test_no_reader_but_those_of_the_list_sees_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where a file is looked at again, for its facts."""
+    save(tmp_path / "x.png", picture())
+    asked: list[object] = []
+    whole = Image.open
+
+    def opened(*words: object, **options: object) -> object:
+        asked.append(options.get("formats"))
+        return whole(*words, **options)
+
+    monkeypatch.setattr(Image, "open", opened)
+    assert not look_at_all([str(tmp_path / "x.png")], 0, 1).reasons
+    assert len(asked) == 2 and all(formats == FORMATS for formats in asked)
+
+
+def chunked(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A sound small PNG with more chunks behind its header."""
+    out = BytesIO()
+    Image.fromarray(picture()).save(out, "png")
+    parts = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return out.getvalue()[:33] + parts + out.getvalue()[33:]
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"zTXt", b"words\0\0" + zlib.compress(bytes(10**8))),
+        (b"iTXt", b"words\0\1\0\0\0" + zlib.compress(bytes(10**8))),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(10**8))),
+    ],
+    ids=lambda chunk: chunk[0].decode(),
+)
+def test_a_bomb_beside_the_pixels_takes_no_memory(chunk: tuple[bytes, bytes]) -> None:
+    tracemalloc.start()
+    try:
+        with suppress(BadPicture):
+            decode(chunked(chunk))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP", "BMP", "JPEG2000", "PPM"])
+def test_a_small_file_of_huge_sides_is_refused_before_its_pixels_are_made(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(HUGE[kind])
+    with pytest.raises(DataError, match=r"pixels \(a decompression bomb\?\)|damaged|truncated|not an image"):
+        decode(tmp_path / "x")
+
+
+def ppm(side: int) -> bytes:
+    return b"P6 %d %d 255\n" % (side, side) + bytes(64)
+
+
+HUGE = {
+    "GIF": b"GIF89a\xff\xff\xff\xff\x80\0\0" + bytes(6) + b",\0\0\0\0\xff\xff\xff\xff\0\x02\x02L\x01\0;",
+    "TIFF": struct.pack("<2sHIH", b"II", 42, 8, 3)
+    + struct.pack("<HHIIHHIIHHII", 256, 4, 1, 60_000, 257, 4, 1, 60_000, 258, 3, 1, 8)
+    + bytes(99),
+    "WEBP": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\x3f\0\xff\x3f\0" + bytes(32),
+    "BMP": b"BM" + struct.pack("<IIIIiiHHIIIIII", 200, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(99),
+    "JPEG2000": b"\xff\x4f\xff\x51"
+    + struct.pack(">HHIIIIIIIIH", 41, 0, *[60_000] * 2, 0, 0, *[60_000] * 2, 0, 0, 1)
+    + b"\7\1\1",
+    "PPM": ppm(60_000),
+}  # fmt: skip
+
+
+def test_a_jpeg_of_endless_passes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each pass is two hundred bytes and goes over all pixels: a file of a megabyte takes minutes."""
+    out = BytesIO()
+    Image.new("L", (3000, 3000), 7).save(out, "jpeg", progressive=True)
+    whole = out.getvalue()
+    one = whole[whole.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr("residua.data.decode.MAX_SECONDS", 0.5)
+    began = time.monotonic()
+    with pytest.raises(BadPicture, match=r"not read within 0\.5 seconds"):
+        decode(whole[:-2] + one * 100_000 + b"\xff\xd9")
+    assert time.monotonic() - began < 30
+
+
+def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "x.tif", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    for read in (decode, contents):
+        with pytest.raises(BadPicture, match=r"1,074,790,401 bytes, more than 1,074,790,400"):
+            read(str(tmp_path / "x.tif"))
+
+
+def test_a_large_picture_in_strips_is_the_picture_in_one_piece(
+    acceptance: Acceptance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted(acceptance.good)
+    whole = [decode(acceptance.root / name, mode) for name in names for mode in ("RGB", "L")]
+    monkeypatch.setattr("residua.data.decode.STRIP", 50)
+    strips = [decode(acceptance.root / name, mode) for name in names for mode in ("RGB", "L")]
+    assert all(map(torch.equal, whole, strips))

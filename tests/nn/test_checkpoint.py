@@ -2,13 +2,15 @@ import argparse
 import os
 import pickle
 import sys
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from residua.errors import DataError
+from residua.errors import DataError, UsageError
 from residua.nn.checkpoint import read_checkpoint, unwrap
+from residua.training.run import read_state
 
 STATE = {"conv1.weight": torch.arange(12.0).reshape(3, 4), "fc.bias": torch.ones(3)}
 
@@ -125,4 +127,46 @@ def test_a_file_that_holds_itself_is_refused(tmp_path):
     held["model"] = held
     torch.save(held, tmp_path / "x.pth")
     with pytest.raises(DataError, match="holds no weights"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("version", ["2.5.1", "2.9.1+cu128", "1.13.0"])
+def test_a_torch_whose_reader_has_known_holes_reads_nothing(version, tmp_path, monkeypatch):
+    torch.save(STATE, tmp_path / "x.pth")
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch, "load", lambda *a, **k: pytest.fail("it was read"))
+    with pytest.raises(UsageError, match=r"^torch .* can be made to run .* \(CVE-2026-24747\): upgrade it to 2\.10"):
+        read_checkpoint(tmp_path / "x.pth")
+    with pytest.raises(UsageError, match="upgrade"):
+        read_state(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("version", ["2.10.0", "2.11.0a0+git1", "3.0"])
+def test_later_ones_read(version, tmp_path, monkeypatch):
+    torch.save(STATE, tmp_path / "x.pth")
+    monkeypatch.setattr(torch, "__version__", version)
+    assert_same(read_checkpoint(tmp_path / "x.pth"), STATE)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is_stays_packed(tmp_path):
+    torch.save({"a": torch.zeros(10**6)}, tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as whole, zipfile.ZipFile(tmp_path / "y.pth", "w") as packed:
+        for part in whole.infolist():
+            packed.writestr(part.filename, whole.read(part), zipfile.ZIP_DEFLATED)
+    with pytest.raises(DataError, match=r"bytes are to hold 4,\d{3},\d{3} \(a decompression bomb\?\)"):
+        read_checkpoint(tmp_path / "y.pth")
+
+
+@pytest.mark.parametrize(
+    "odd", [torch.ones(3, 4).to_sparse(), torch.empty(3, 4, device="meta")], ids=["sparse", "meta"]
+)
+def test_tensors_that_are_no_plain_numbers_are_refused_by_name(odd, tmp_path):
+    torch.save({"a": torch.ones(1), "b": odd}, tmp_path / "x.pth")
+    with pytest.raises(DataError, match=r"b is sparse, quantised or without numbers|no checkpoint"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "x.pth")
+    with pytest.raises(DataError, match="not a regular file"):
         read_checkpoint(tmp_path / "x.pth")

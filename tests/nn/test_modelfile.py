@@ -266,3 +266,42 @@ def test_a_failed_sync_keeps_the_file_that_was_there(path, monkeypatch):
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(DataError, match=r"cannot write .*nowhere.*: No such file or directory"):
         save(tmp_path / "nowhere" / "m", build(ROW), HEADER)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"format": 1, "format": 1}',
+        '{"format": NaN}',
+        '{"format": -Infinity}',
+        "[" * 5000 + "]" * 5000,
+        "9" * 5000,
+        "[]",
+    ],
+    ids=lambda words: words[:24],
+)
+def test_words_that_readers_take_differently_are_refused(words, path):
+    """A name given twice, numbers that JSON does not have, nests and numbers without an end."""
+    blob = path.read_bytes()
+    start = 8 + int.from_bytes(blob[:8], "little")
+    index = json.loads(blob[8:start]) | {"__metadata__": {"residua": words}}
+    text = json.dumps(index).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + blob[start:])
+    for reader in (load, read_header):
+        assert "damaged" in refuse(path, reader)
+
+
+def test_tensors_that_claim_more_than_the_file_holds_take_no_memory(path):
+    blob = path.read_bytes()
+    start = 8 + int.from_bytes(blob[:8], "little")
+    index = json.loads(blob[8:start])
+    words = json.loads(index.pop("__metadata__")["residua"])
+    index["stem.conv1.weight"] |= {"shape": [2**20, 2**20], "data_offsets": [0, 2**42]}
+    path.write_bytes(modelfile._head(words, index, memoryview(blob)[start:]) + blob[start:])
+    assert "damaged" in refuse(path)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "m")
+    for reader in (load, read_header):
+        assert "not a regular file" in refuse(tmp_path / "m", reader)

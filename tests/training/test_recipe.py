@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import subprocess
 import sys
 
@@ -148,3 +149,30 @@ def test_every_number_is_checked():
     for field in set(numbers) - unchecked:
         with pytest.raises(UsageError):
             from_json({field: -math.pi if FIELDS[field] in (float, float | None) else -3}, RECIPES["quick"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xfe lr = 1", "is not TOML"),
+        (b"lr = " + b"[" * 5000 + b"]" * 5000, "is not TOML"),
+        (b"lr = " + b"9" * 5000, "is not TOML"),
+        (b'base = "quick"\nlr = ' + b"9" * 400, "lr must be a number"),
+        (b'base = "self.toml"', "begin with one another without an end"),
+        (b'base = "quick"\nlr = nan', "lr must be positive"),
+        (b'base = "quick"\nbatch_size = true', "batch_size must be a whole number"),
+    ],
+    ids=["encoding", "nest", "digits", "size", "circle", "nan", "bool"],
+)
+def test_a_file_that_is_no_recipe_is_one_line(content, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "self.toml").write_bytes(content)
+    with pytest.raises(UsageError, match=said) as error:
+        recipe("self.toml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipe_is_no_recipe(tmp_path):
+    os.mkfifo(tmp_path / "x.toml")
+    with pytest.raises(DataError, match="not a regular file"):
+        recipe(str(tmp_path / "x.toml"))

@@ -12,7 +12,7 @@ import tomllib
 import pytest
 import torch
 
-from residua.errors import DataError, UsageError
+from residua.errors import DataError
 from residua.training.run import Run, read_config, to_toml
 from residua.training.states import digest
 
@@ -53,12 +53,12 @@ def test_only_a_run_folder_is_opened(tmp_path, run):
 
 
 def test_a_run_has_one_writer_at_a_time_and_a_dead_ones_lock_is_taken_over(run):
-    with pytest.raises(UsageError, match="this process already"):
+    with pytest.raises(DataError, match="this process already"):
         Run.open(run.folder)
     code = (
-        "import os, sys; from residua.training.run import Run; from residua.errors import UsageError\n"
+        "import os, sys; from residua.training.run import Run; from residua.errors import DataError\n"
         "try: Run.open(sys.argv[1])\n"
-        "except UsageError as e: print(e, flush=True)\n"
+        "except DataError as e: print(e, flush=True)\n"
         "input(); Run.open(sys.argv[1]); os._exit(9)"
     )
     command = [sys.executable, "-c", code, str(run.folder)]

@@ -1,15 +1,18 @@
 """COCO: one JSON file a split, with pictures, boxes and categories (Lin et al. 2014)."""
 
 import json
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from residua.boxes.listing import UNSTATED, Growing, Marked
+from residua.boxes.listing import MOST_PX, UNSTATED, Growing, Marked
 from residua.data.names import SPLITS, entries, hidden, shown
 from residua.errors import DataError
+from residua.files import opened
 
 #: How the files begin that have boxes, where a folder has others too (captions, key points).
 INSTANCES = "instances"
@@ -32,7 +35,7 @@ def tables(root: Path) -> list[Path]:
 def is_coco(path: Path) -> bool:
     """Whether a JSON file is COCO's, by how it begins; decided by its keys when it is read."""
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             return b"{" in file.read(64)
     except OSError:
         return False
@@ -52,7 +55,7 @@ def list_coco(spec: str, files: list[Path]) -> Marked:
             if numbers.setdefault(number, name) != name:
                 raise DataError(f"{shown(str(path))}: category {number} is '{shown(name)}' here and another elsewhere")
     ids = [n for n in sorted(numbers) if numbers[n]]
-    doubled = {name for name in numbers.values() if list(numbers.values()).count(name) > 1}
+    doubled = {name for name, times in Counter(numbers.values()).items() if times > 1}
     if doubled:
         raise DataError(f"{shown(str(files[0]))}: two categories are called '{shown(min(doubled))}'")
     growing = Growing([numbers[n] for n in ids])
@@ -75,7 +78,8 @@ def split_of(path: Path) -> str:
 def contents(path: Path, *, must: bool = False) -> Any:
     """What a COCO file holds; None for JSON that is something else. Raises DataError."""
     try:
-        data = json.loads(path.read_bytes())
+        with opened(path) as file:
+            data = json.load(file)
     except OSError as e:
         raise DataError(f"{shown(str(path))}: {e.strerror or e}") from e
     except (ValueError, RecursionError) as e:
@@ -103,7 +107,8 @@ def one(path: Path, data: Mapping[str, Any], split: str, names: Mapping[int, str
             continue
         seen.add(number)
         size = row.get("width"), row.get("height")
-        stated = (int(size[0]), int(size[1])) if all(isinstance(n, int | float) and n > 0 for n in size) else UNSTATED
+        sides = [side for side in size if finite(side) and 0 < side < MOST_PX]
+        stated = (int(sides[0]), int(sides[1])) if len(sides) == 2 else UNSTATED
         place = folder / file
         growing.picture(os.path.relpath(place, folder.parent).replace(os.sep, "/"), str(place), split, stated)
         for i, box in boxes.get(number, []):
@@ -113,13 +118,21 @@ def one(path: Path, data: Mapping[str, Any], split: str, names: Mapping[int, str
             edges = box.get("bbox")
             if not label:
                 growing.skip(what, f"unknown category {box.get('category_id')}")
-            elif not (isinstance(edges, list) and len(edges) == 4 and all(isinstance(v, int | float) for v in edges)):
+            elif not (isinstance(edges, list) and len(edges) == 4 and all(map(finite, edges))):
                 growing.skip(what, "its bbox is not four numbers")
             else:
                 left, top, width, height = edges
                 growing.box(label, (left, top, left + width, top + height), crowd=bool(box.get("iscrowd")))
     for number in sorted(boxes.keys() - seen):
         growing.skip(f"{path.name}: image {number}", f"{len(boxes[number])} boxes of a picture that is not listed")
+
+
+def finite(value: object) -> bool:
+    """Whether this is a number with an end, as a float can hold it: JSON as Python reads it has others."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def integer(row: Mapping[str, Any], key: str, path: Path) -> int:
@@ -137,5 +150,5 @@ def folder_of(path: Path, some: list[str]) -> Path:
     stem = path.stem.removeprefix(INSTANCES).strip("_-.")
     named = [above / stem, above / "images" / stem, above / "images", above / split_of(path), above]
     candidates = [base, *named, *(above / n for n in entries(str(above)) if (above / n).is_dir())]
-    best = max(candidates, key=lambda f: sum((f / name).is_file() for name in some))
+    best = max(candidates, key=lambda f: sum(os.path.isfile(f / name) for name in some))
     return best

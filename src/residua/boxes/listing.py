@@ -15,6 +15,8 @@ Flags = npt.NDArray[np.bool_]
 
 #: A box of a picture whose annotation does not state its size.
 UNSTATED = (0, 0)
+#: A side that an annotation states is less than this.
+MOST_PX = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,8 @@ class Growing:
     ) -> Marked:  # fmt: skip
         """The pictures so far; classes sorted by name unless they are `ordered` as they are."""
         words = tuple(self.classes) if ordered else tuple(sorted(self.classes))
-        place = np.array([words.index(w) for w in self.classes], np.int64)
+        places = {word: i for i, word in enumerate(words)}
+        place = np.array([places[w] for w in self.classes], np.int64)
         labels = np.array(self.labels, np.int64)
         return Marked(
             where, name, kind, words, tuple(self.names), tuple(self.paths), tuple(self.splits),

@@ -1,17 +1,21 @@
 """Pascal VOC: one XML file a picture, with lists of the splits or without (Everingham et al. 2010)."""
 
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
 import numpy as np
 
-from residua.boxes.listing import UNSTATED, Growing, Marked
+from residua.boxes.listing import MOST_PX, UNSTATED, Growing, Marked
 from residua.data.decode import EXTENSIONS
 from residua.data.names import SPLITS, entries, hidden, shown
 from residua.errors import DataError
+from residua.files import contents, opened
 
 ANNOTATIONS, IMAGES, SETS = "Annotations", "JPEGImages", "ImageSets"
 
@@ -79,7 +83,7 @@ def lists(root: Path, notes: list[str]) -> tuple[dict[str, str], set[str]]:
 def lines_of(path: Path) -> Iterator[str]:
     """The lines of a text. Raises DataError."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
             yield from (line.rstrip("\n") for line in file)
     except (OSError, UnicodeError) as e:
         raise DataError(f"{shown(str(path))}: {getattr(e, 'strerror', None) or 'not a text in UTF-8'}") from e
@@ -91,9 +95,9 @@ def one(
     """Add the picture of one XML file; the name of the picture, or None where there is none."""
     name = f"{mark.parent.name}/{mark.name}"
     try:
-        tree = ElementTree.parse(mark).getroot()
-    except (ElementTree.ParseError, OSError, ValueError) as e:
-        growing.skip(name, f"no readable annotation: {getattr(e, 'strerror', None) or e}")
+        tree = parsed(contents(mark))
+    except (expat.ExpatError, LookupError, OSError, ValueError) as e:
+        growing.skip(name, f"no readable annotation: {shown(str(getattr(e, 'strerror', None) or e))}")
         return stems.get(mark.stem)
     said = os.path.basename((tree.findtext("filename") or "").replace("\\", "/"))
     picture = stems.get(mark.stem) or files.get(said)
@@ -101,7 +105,7 @@ def one(
         growing.skip(name, f"its picture {shown(said) or mark.stem} is not in {images.name}/")
         return None
     size = (number(tree.findtext("size/width")), number(tree.findtext("size/height")))
-    stated = (int(size[0]), int(size[1])) if min(size) > 0 else UNSTATED
+    stated = (int(size[0]), int(size[1])) if all(0 < side < MOST_PX for side in size) else UNSTATED
     growing.picture(f"{images.name}/{picture}", str(images / picture), split, stated)
     for i, thing in enumerate(tree.iter("object"), 1):
         label = (thing.findtext("name") or "").strip()
@@ -113,12 +117,30 @@ def one(
     return picture
 
 
+def parsed(data: bytes) -> Element:
+    """The XML of these bytes. Entities are refused: of a few lines they can make gigabytes. Raises ValueError and more.
+
+    ElementTree's own parser would take them, and says nothing of them while it does.
+    """
+    parser, tree = expat.ParserCreate(), TreeBuilder()
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = tree.start, tree.end
+    parser.CharacterDataHandler, parser.EntityDeclHandler = tree.data, _refused
+    parser.Parse(data, True)
+    return tree.close()
+
+
+def _refused(*_: object) -> NoReturn:
+    raise ValueError("it declares entities, which annotations have no use for")
+
+
 def number(text: str | None) -> float:
     """The number that a text is; NaN for none."""
     try:
-        return float(text or "nan")
+        found = float(text or "nan")
     except ValueError:
         return float("nan")
+    return found if np.isfinite(found) else float("nan")
 
 
 def from_one(marked: Marked) -> Marked:

@@ -12,6 +12,7 @@ from residua.boxes.voc import lines_of
 from residua.data.decode import EXTENSIONS
 from residua.data.names import SPLITS, entries, hidden, shown
 from residua.errors import DataError, UsageError
+from residua.files import contents
 
 IMAGES, LABELS = "images", "labels"
 NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "classes.txt", "obj.names")
@@ -82,7 +83,9 @@ def one(mark: Path, name: str, names: list[str], growing: Growing) -> None:
             continue
         try:
             label, numbers = int(float(words[0])), np.array(words[1:], np.float64)
-        except ValueError:
+            if not np.isfinite(numbers).all():
+                raise ValueError
+        except (ValueError, OverflowError):
             growing.skip(name, f"row {i}: not numbers: {shown(line[:40])}")
             continue
         if not 0 <= label < len(names):
@@ -122,14 +125,21 @@ def from_yaml(path: Path) -> list[str]:
     except ImportError:
         raise UsageError("reading data.yaml needs PyYAML: pip install 'residua[detect]'") from None
     try:
-        data: Any = yaml.safe_load("\n".join(lines_of(path)))
-    except yaml.YAMLError as e:
-        raise DataError(f"{shown(str(path))}: the YAML cannot be read: {str(e).splitlines()[0]}") from e
+        text = contents(path).decode("utf-8-sig")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+            raise ValueError("it refers to parts of itself, from which a few lines can make gigabytes")
+        data: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as e:
+        reason = getattr(e, "strerror", None) or str(e).partition("\n")[0] or type(e).__name__
+        raise DataError(f"{shown(str(path))}: the YAML cannot be read: {shown(reason)}") from e
     names = data.get("names") if isinstance(data, Mapping) else None
+    rest = names.values() if isinstance(names, Mapping) else names if isinstance(names, list) else ()
+    if any(isinstance(name, Mapping | list | set | bytes) for name in rest):
+        raise DataError(f"{shown(str(path))}: names of classes are words")
     if isinstance(names, Mapping):
         try:
             rows = sorted((int(k), str(v)) for k, v in names.items())
-        except ValueError as e:
+        except (ValueError, TypeError, OverflowError) as e:
             raise DataError(f"{shown(str(path))}: names need numbers from 0") from e
         if [k for k, _ in rows] != list(range(len(rows))):
             raise DataError(f"{shown(str(path))}: names need the numbers 0 to {len(rows) - 1}, each once")

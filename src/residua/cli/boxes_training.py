@@ -21,7 +21,7 @@ BOXES_HELP = (
     "or a .csv table with path, label and four edges"
 )
 #: Parameters of the command that are no options of a training, and those that are fields of its recipe.
-OWN, FIELDS = ("json", "debug", "recipe", "sets", "verify"), ("epochs", "steps", "batch_size", "lr", "freeze")
+OWN, FIELDS = ("json", "debug", "recipe", "sets", "verify"), ("epochs", "steps", "batch_size", "lr", "freeze", "on_nan")
 
 
 def given(ctx: typer.Context) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -205,9 +205,7 @@ def _worst(found: "Evaluation", names: Sequence[str], n: int) -> list[dict[str, 
 
 def _write(folder: Path, found: "Evaluation", names: Sequence[str], about: dict[str, Any]) -> list[str]:
     """The files of ``--out``."""
-    import json
-
-    from residua.cli.terminal import finite
+    from residua.cli.terminal import as_json
     from residua.evaluate import per_class_csv, predictions_csv
     from residua.report import confusion, reliability
 
@@ -217,10 +215,7 @@ def _write(folder: Path, found: "Evaluation", names: Sequence[str], about: dict[
         raise DataError(f"cannot write {folder}: {e.strerror or e}") from e
     kept = ("model", "arch", "data", "split", "views", "members")
     numbers = found.to_json() | {k: about[k] for k in kept}
-    write(
-        folder / "evaluation.json",
-        json.dumps(finite(numbers), indent=2, ensure_ascii=False).encode(errors="backslashreplace"),
-    )
+    write(folder / "evaluation.json", as_json(numbers).encode())
     per_class_csv(found, folder / "per_class.csv")
     predictions_csv(found, names, folder / "predictions.csv")
     confusion(folder, folder / "confusion.png")

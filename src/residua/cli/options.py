@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--split": ("train", "val", "test", "all"),
     "--to": ("torchvision",),
     "--balance": ("none", "loss", "sampler"),
+    "--on-nan": ("stop", "skip"),
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),

@@ -54,7 +54,7 @@ def _from_file(config: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(existing(config, "config file").read_text(encoding="utf-8"))
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise UsageError(f"{config} is not TOML: {e}") from e
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residua.amounts import duration as duration
+from residua.files import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,7 @@ def emit(document: Any) -> None:
 
 def as_json(document: Any, indent: int | None = 2) -> str:
     """The document as JSON for people and programs, null for numbers that are not finite; in one line for None."""
-    return json.dumps(finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return escaped(json.dumps(finite(document), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def say(line: str) -> None:

@@ -36,6 +36,7 @@ from residua.cli.training_options import (
     Freeze,
     Lr,
     MemoryFormat,
+    OnNan,
     Precision,
     Resume,
     SaveEvery,
@@ -121,6 +122,7 @@ def train(
     batch_size: StepSize = None,
     lr: Lr = None,
     freeze: Freeze = None,
+    on_nan: OnNan = None,
     balance: Annotated[
         str | None,
         choice(

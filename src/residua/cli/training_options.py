@@ -32,6 +32,15 @@ Freeze = Annotated[
         metavar="PART,PART",
     ),
 ]
+OnNan = Annotated[
+    str | None,
+    choice(
+        "--on-nan",
+        "a loss or gradient without an end: stop and keep the batch, or skip the step",
+        section=RECIPE,
+        shown="stop",
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     option(

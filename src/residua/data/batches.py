@@ -27,6 +27,7 @@ from residua.data.cache import Decoding
 from residua.data.dataset import Indices, Split
 from residua.data.order import balanced, expect, shown
 from residua.data.view import View
+from residua.data.watch import Board, awaited, why_died
 from residua.errors import DataError, UsageError
 
 Some = TypeVar("Some", covariant=True)  # a batch
@@ -187,7 +188,7 @@ def made_ahead(
     What is `quick` needs one thread. Decoding and torchvision's work go to `workers` processes; with none, they are
     done when asked for, since torchvision draws from the process's own random generator. From a process come pixels,
     and a thread finishes them: as numbers they would be four times as much to hand over.
-    Raises what `make` raises, and DataError where a worker dies.
+    Raises what `make` raises, and DataError where a worker dies or freezes over a file, which it names.
     """
     if quick:
         with ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
@@ -195,10 +196,12 @@ def made_ahead(
     elif workers and steps:
         import torchvision.transforms.v2  # noqa: F401 - once and here: every worker would need seconds for it
 
-        context = get_context("fork" if sys.platform == "linux" else None)
-        processes = ProcessPoolExecutor(workers, context, start_worker, (make, cache, os.getpid()))
-        with ending(processes), ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
-            made = pooled(processes, work, steps, AHEAD * workers)  # here, so that they fork from this thread
+        linux = sys.platform == "linux"
+        board = Board(workers if linux else 0)
+        context = get_context("fork" if linux else None)
+        processes = ProcessPoolExecutor(workers, context, start_worker, (make, cache, board, os.getpid()))
+        with ending(processes, board), ending(ThreadPoolExecutor(1, "residua-batches")) as pool:
+            made = pooled(processes, work, steps, AHEAD * workers, board)  # here, so that they fork from this thread
             yield from pooled(pool, partial(take, make, made, cache), steps, 1)
     else:
         for step in steps:
@@ -206,12 +209,14 @@ def made_ahead(
 
 
 @contextmanager
-def ending(pool: Executor) -> Iterator[Executor]:
+def ending(pool: Executor, board: Board | None = None) -> Iterator[Executor]:
     """The pool, ended with the block: what it has not begun is dropped. Raises DataError where a worker dies."""
     try:
         yield pool
     except BrokenProcessPool as e:
-        raise DataError("a data worker died, most likely for want of (shared) memory: try fewer --workers") from e
+        if board is None:  # the thread beside the processes
+            raise
+        raise DataError(why_died(board)) from e
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -228,18 +233,22 @@ def take(make: Making[Some], made: Iterator["Made"], cache: Decoding, step: int)
     return make.finished(step, pixels)
 
 
-def pooled(pool: Executor, make: Callable[[int], Any], steps: range, ahead: int) -> Iterator[Any]:
-    """`make` of each step by a pool, in order and some steps ahead, begun at once."""
+def pooled(
+    pool: Executor, make: Callable[[int], Any], steps: range, ahead: int, board: Board | None = None
+) -> Iterator[Any]:  # fmt: skip
+    """`make` of each step by a pool, in order and some steps ahead, begun at once; of processes with their board."""
     with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
         pending = deque(pool.submit(make, step) for step in steps[:ahead])
-    return following(pool, make, steps[ahead:], pending)
+    return following(pool, make, iter(steps[ahead:]), pending, board)
 
 
-def following(pool: Executor, make: Callable[[int], Any], later: range, pending: "deque[Future[Any]]") -> Iterator[Any]:
+def following(
+    pool: Executor, make: Callable[[int], Any], more: Iterator[int], pending: "deque[Future[Any]]", board: Board | None
+) -> Iterator[Any]:  # fmt: skip
     """What is pending, in order, while for each the next of the later steps is begun."""
-    more = iter(later)
     while pending:
-        made = pending.popleft().result()
+        first = pending.popleft()
+        made = first.result() if board is None else awaited(first, board)
         pending.extend(pool.submit(make, step) for step in islice(more, 1))
         yield made
 
@@ -251,10 +260,12 @@ _make: Making[Any]  # set once when a worker starts: sent with every step, a mil
 _cache: Decoding
 
 
-def start_worker(make: Making[Any], cache: Decoding, parent: int) -> None:
+def start_worker(make: Making[Any], cache: Decoding, board: Board, parent: int) -> None:
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
     global _make, _cache
     _make, _cache = make, cache
+    Decoding.board = board
+    board.sign()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with, args=(parent,), daemon=True).start()

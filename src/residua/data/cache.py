@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -32,6 +32,7 @@ from torch import Tensor
 from residua.amounts import gigabytes
 from residua.data.decode import BadPicture, Place, Stored, contents
 from residua.data.prepare import Pixels, Preparation
+from residua.data.watch import Board
 
 try:
     import fcntl
@@ -63,6 +64,7 @@ class Decoding:
     """Pictures that are decoded whenever they are asked for; nothing is kept."""
 
     told: dict[str, str]  # what happened and should be said once: a word for it, a sentence
+    board: ClassVar[Board] = Board(0)  # where this process says what it reads
 
     def __init__(self) -> None:
         """Nothing to say."""
@@ -70,6 +72,10 @@ class Decoding:
 
     def picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         """The prepared picture of a file: uint8 (C, H, W). Raises BadPicture, which names the file."""
+        with self.board.reading(path):
+            return self._picture(path, mode, preparation)
+
+    def _picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         return preparation(path, mode)
 
 
@@ -86,8 +92,7 @@ class Cache(Decoding):
     began: float
     told: dict[str, str] = field(default_factory=dict)
 
-    def picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
-        """The prepared picture of a file: uint8 (C, H, W). Raises BadPicture."""
+    def _picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         kind = kind_of(preparation, mode)
         known, settled = identity(path)
         second = self.place(kind, known, "files")

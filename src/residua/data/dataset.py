@@ -13,6 +13,7 @@ from torch import Tensor
 from residua.data.compact import taken
 from residua.data.decode import Place, decode
 from residua.data.shards.members import Members
+from residua.files import encoded
 
 Indices = npt.NDArray[np.int64]
 
@@ -143,7 +144,7 @@ def fingerprint(parts: Iterable[str | npt.NDArray[np.generic]]) -> str:
     """32 hex digits over the parts in order."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part.encode(errors="surrogateescape") if isinstance(part, str) else np.ascontiguousarray(part).data
+        data = encoded(part) if isinstance(part, str) else np.ascontiguousarray(part).data
         digest.update(memoryview(data).nbytes.to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ it can be `reduced`: decoded at a half, a quarter or an eighth of its size, whic
 
 import io
 import os
-import stat
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,23 @@ from torch import Tensor
 
 from residua.data.names import shown
 from residua.errors import DataError
+from residua.files import opened
 
 #: Larger pictures are refused: Pillow's own limit for errors (twice its MAX_IMAGE_PIXELS), half a gigabyte as RGB.
 MAX_PIXELS = 178_956_970
+
+#: Larger files are refused: six bytes for each of these pixels, as 16 bits of three colours take, and what is beside.
+MAX_BYTES = 2**30 + 2**20
+
+#: So many pixels are converted at a time.
+STRIP = 2**24
+
+#: Reading one file ends after so many seconds: small ones (a JPEG of ten thousand passes) can keep a decoder for hours.
+#: It is looked at when the decoder asks for more bytes: what one such piece keeps it busy with comes on top.
+MAX_SECONDS = 60.0
+
+#: Of a JPEG in passes, the decoder gets so many bytes at a time: a pass over a large picture takes two hundred.
+PASSES_BYTES = 2**12
 
 #: What is opened at all. Pillow would also start other programs for some formats (EPS) or read none but fragments.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000")
@@ -118,7 +132,7 @@ def reduced(source: Source, mode: str, least_px: int | None) -> Reduced:
         try:
             if isinstance(source, Image.Image):
                 return _planes(_upright(source.copy(), mode))
-            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
+            with _source(source) as file:
                 image = _open(file)
                 size = None if least_px is None else _reduce(image, least_px)
                 return _planes(_upright(image, mode), size)
@@ -170,7 +184,7 @@ def size_of(source: Source) -> tuple[int, int]:
         try:
             if isinstance(source, Image.Image):
                 return _sides(source)
-            with io.BytesIO(source) if isinstance(source, bytes) else _file(source) as file:
+            with _source(source) as file:
                 return _sides(_open(file))
         except Exception as e:
             raise _bad(source, e) from e
@@ -224,13 +238,44 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
+class _Timed:
+    """A file that gives nothing more after MAX_SECONDS; in everything else the file itself."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Begin to count."""
+        self.file, self.ends = file, time.monotonic() + MAX_SECONDS
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises TimeoutError."""
+        if time.monotonic() > self.ends:
+            raise TimeoutError(f"not read within {MAX_SECONDS:g} seconds")
+        return self.file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> "_Timed":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+
+def _source(source: str | Path | Stored | bytes) -> IO[bytes]:
+    """A file or the bytes of one, for a limited time."""
+    return cast(IO[bytes], _Timed(io.BytesIO(source))) if isinstance(source, bytes) else _file(source)
+
+
 def _file(path: str | Path | Stored) -> IO[bytes]:
-    """The file, open. A pipe or device would block for ever, so only regular files are opened."""
+    """The file, open for a limited time. Raises OSError, also for a pipe or device, and ValueError for a large file."""
     if isinstance(path, Stored):
-        return io.BytesIO(path.read())
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("not a regular file")
-    return open(path, "rb")
+        return cast(IO[bytes], _Timed(io.BytesIO(path.read())))
+    file = opened(path)
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BYTES:
+        file.close()
+        raise ValueError(f"{size:,} bytes, more than {MAX_BYTES:,}")
+    return cast(IO[bytes], _Timed(file))
 
 
 def _open(file: IO[bytes]) -> Image.Image:
@@ -241,6 +286,8 @@ def _open(file: IO[bytes]) -> Image.Image:
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise Image.DecompressionBombError
+    if image.info.get("progressive"):
+        image.decodermaxblock = PASSES_BYTES
     return image
 
 
@@ -254,10 +301,25 @@ def _ends_well(file: IO[bytes], kind: str, length: int) -> bool:
 
 
 def _upright(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
-    """The pixels as uint8 (H, W, C), writable."""
+    """The pixels as uint8 (H, W, C), writable.
+
+    They are converted in strips: of a picture at the limit, a copy in each mode on the way would take gigabytes.
+    """
     image.load()
     with suppress(Exception):  # damaged EXIF: the picture itself may be sound
         ImageOps.exif_transpose(image, in_place=True)
+    if image.width * image.height <= STRIP:
+        return _converted(image, mode)
+    pixels = np.empty((image.height, image.width, 1 if mode == "L" else 3), np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = _converted(image.crop((0, top, image.width, bottom)), mode)
+    return pixels
+
+
+def _converted(image: Image.Image, mode: str) -> npt.NDArray[np.uint8]:
+    """The pixels in a mode, over white, as uint8 (H, W, C), writable."""
     if image.mode in GREY_MODES and image.mode.startswith("I"):
         image = _eight_bits(image)
     elif image.mode == "F":

@@ -20,6 +20,7 @@ from residua.data.batches import end_with
 from residua.data.compact import CHUNK, Rows
 from residua.data.decode import Header, Place, inspect
 from residua.data.listing import Files, GrowingSkips, Skips
+from residua.data.watch import KILLED
 
 #: From this many files on, processes share the work: Python alone opens some ten thousand a second.
 MANY = 20_000
@@ -82,17 +83,43 @@ def looked_at(files: Files) -> tuple[Looks, Skips]:
 
 
 def all_seen(paths: Sequence[Place]) -> Iterator[Seen]:
-    """A look at each file, in order. Where a process dies, this one does the rest."""
+    """A look at each file, in order. A file that kills the process that looks at it is one that cannot be used.
+
+    Few files are looked at by this process itself.
+    """
     done, workers = 0, processes(len(paths))
-    if workers > 1:
+    while workers > 1 and done < len(paths):
         try:
-            for seen in shared(paths, workers):
+            for seen in shared(paths, done, workers):
                 yield seen
                 done = seen.first + len(seen.facts)
         except BrokenProcessPool:
-            pass
+            seen = one_by_one(paths, done)
+            yield seen
+            done = seen.first + len(seen.facts)
     for first in range(done, len(paths), CHUNK):
         yield look(paths, first)
+
+
+def one_by_one(paths: Sequence[Place], first: int) -> Seen:
+    """A look at a chunk of files in which one kills: in halves, each by a process that may die of it."""
+    last = min(first + CHUNK, len(paths))
+    facts = np.zeros(last - first, FACTS)
+    reasons: dict[int, str] = {}
+    parts = [(first, last)]
+    while parts:
+        a, b = parts.pop()
+        with ProcessPoolExecutor(1, get_context("fork"), start_worker, (paths[a:b], os.getpid())) as pool:
+            try:
+                seen = pool.submit(work, 0).result()
+            except BrokenProcessPool:
+                middle = (a + b) // 2
+                parts += [(a, middle), (middle, b)] if b - a > 1 else []
+                reasons |= {a: KILLED} if b - a == 1 else {}
+                continue
+        facts[a - first : b - first] = seen.facts
+        reasons |= {a + i: reason for i, reason in seen.reasons.items()}
+    return Seen(first, facts, dict(sorted(reasons.items())))
 
 
 def processes(n: int) -> int:
@@ -112,10 +139,10 @@ def look(paths: Sequence[Place], first: int) -> Seen:
     return Seen(first, facts, reasons)
 
 
-def shared(paths: Sequence[Place], workers: int) -> Iterator[Seen]:
-    """A look at each file by a pool of processes, in order. Raises BrokenProcessPool where one dies."""
+def shared(paths: Sequence[Place], start: int, workers: int) -> Iterator[Seen]:
+    """A look at each file from `start` on by a pool of processes, in order. Raises BrokenProcessPool where one dies."""
     pool = ProcessPoolExecutor(workers, get_context("fork"), start_worker, (paths, os.getpid()))
-    firsts = iter(range(0, len(paths), CHUNK))
+    firsts = iter(range(start, len(paths), CHUNK))
     try:
         with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
             pending = deque(pool.submit(work, first) for first in islice(firsts, 2 * workers))

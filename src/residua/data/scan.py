@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 
 from residua.data.batches import end_with
-from residua.data.decode import BadPicture, Place, contents, decode
+from residua.data.decode import FORMATS, BadPicture, Place, contents, decode
 from residua.data.similar import HASHED_PX, TILE_PX, Pixels, digest, prints
+from residua.data.watch import KILLED, Board, Frozen, awaited, patience
 
 #: Files to one task of a worker.
 CHUNK = 32
@@ -41,8 +42,8 @@ LOOK = np.dtype(
 
 Looks = npt.NDArray[np.void]
 
-#: Why a file on which the process that read it ended is refused.
-KILLED = "reading it killed the process (a damaged file, or one too large for the memory)"
+#: Why a file on which the process that read it ended, or froze, is refused.
+FROZEN = "not read within {:g} seconds (is its disk or network share gone?)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Scanned:
 def scan(paths: Sequence[Place], workers: int) -> Iterator[Scanned]:
     """A look at each file, some at a time and in order, by `workers` processes (0: this one).
 
-    A file that kills the process that reads it is named like any other that cannot be used.
+    A file that kills or freezes the process that reads it is named like any other that cannot be used.
     """
     chunks = [(i, min(i + CHUNK, len(paths))) for i in range(0, len(paths), CHUNK)]
     if not workers:
@@ -69,18 +70,19 @@ def scan(paths: Sequence[Place], workers: int) -> Iterator[Scanned]:
             for found in pooled(paths, chunks[done:], workers):
                 yield found
                 done += 1
-        except BrokenProcessPool:
+        except (BrokenProcessPool, Frozen):
             yield one_by_one(paths, *chunks[done])
             done += 1
 
 
 def pooled(paths: Sequence[Place], chunks: list[tuple[int, int]], workers: int) -> Iterator[Scanned]:
-    """The chunks by a pool of processes, in order. Raises BrokenProcessPool where one of them dies."""
-    pool, ahead = started(paths, workers), 2 * workers
+    """The chunks by a pool of processes, in order. Raises BrokenProcessPool where one dies, Frozen where one does."""
+    board = Board(workers if sys.platform == "linux" else 0)
+    pool, ahead = started(paths, workers, board), 2 * workers
     try:
         pending = deque(pool.submit(work, *chunk) for chunk in chunks[:ahead])
         for n in range(len(chunks)):
-            found = pending.popleft().result()
+            found = awaited(pending.popleft(), board)
             pending.extend(pool.submit(work, *chunk) for chunk in chunks[n + ahead : n + ahead + 1])
             yield found
     finally:
@@ -88,37 +90,42 @@ def pooled(paths: Sequence[Place], chunks: list[tuple[int, int]], workers: int) 
 
 
 def one_by_one(paths: Sequence[Place], first: int, last: int) -> Scanned:
-    """The files of a chunk in which one killed its process, each in a process that may die of it."""
+    """The files of a chunk in which one killed or froze its process, each in a process that may die of it."""
     parts = []
-    pool = started(paths, 1)
+    board = Board(1 if sys.platform == "linux" else 0)
+    pool = started(paths, 1, board)
     for i in range(first, last):
         try:
-            parts.append(pool.submit(work, i, i + 1).result())
-        except BrokenProcessPool:
-            parts.append(Scanned(i, np.zeros(1, LOOK), {i: KILLED}))
-            pool = started(paths, 1)
+            parts.append(awaited(pool.submit(work, i, i + 1), board))
+        except (BrokenProcessPool, Frozen) as e:
+            why = FROZEN.format(patience()) if isinstance(e, Frozen) else KILLED
+            parts.append(Scanned(i, np.zeros(1, LOOK), {i: why}))
+            board = Board(board.lines)
+            pool = started(paths, 1, board)
     pool.shutdown()
     return Scanned(first, np.concatenate([p.looks for p in parts]), {k: v for p in parts for k, v in p.reasons.items()})
 
 
-def started(paths: Sequence[Place], workers: int) -> ProcessPoolExecutor:
+def started(paths: Sequence[Place], workers: int, board: Board) -> ProcessPoolExecutor:
     """Processes that know the paths."""
     context = get_context("fork" if sys.platform == "linux" else None)
     with warnings.catch_warnings(action="ignore"):  # of a fork beside threads; the workers use none of them
-        pool = ProcessPoolExecutor(workers, context, start_worker, (paths, os.getpid()))
+        pool = ProcessPoolExecutor(workers, context, start_worker, (paths, board, os.getpid()))
         pool.submit(int).result()
     return pool
 
 
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
+_board = Board(0)
 _paths: Sequence[Place]  # set once when a worker starts: sent with every task, a million paths would be slow
 
 
-def start_worker(paths: Sequence[Place], parent: int) -> None:
+def start_worker(paths: Sequence[Place], board: Board, parent: int) -> None:
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
-    global _paths
-    _paths = paths
+    global _paths, _board
+    _paths, _board = paths, board
+    board.sign()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=end_with, args=(parent,), daemon=True).start()
@@ -135,7 +142,8 @@ def look_at_all(paths: Sequence[Place], first: int, last: int) -> Scanned:
     small = np.zeros((last - first, HASHED_PX, HASHED_PX, 3), np.uint8)
     for n, path in enumerate(paths[first:last]):
         try:
-            small[n] = look(path, looks[n : n + 1])
+            with _board.reading(path):
+                small[n] = look(path, looks[n : n + 1])
         except BadPicture as e:
             reasons[first + n] = e.reason
     printed(looks, small)
@@ -155,7 +163,7 @@ def look(path: Place, into: Looks) -> Pixels:
     data = contents(path)
     into["bytes"], into["digest"] = len(data), digest(data)
     with suppress(Exception):  # a later frame or a tag may be damaged, and the picture sound
-        facts(Image.open(io.BytesIO(data)), into)
+        facts(Image.open(io.BytesIO(data), formats=FORMATS), into)
     into["blank"] = bool(into["format"] == "JPEG") and ends_blank(pixels)
     return shrunk(pixels)
 
@@ -166,7 +174,7 @@ def facts(image: Image.Image, into: Looks) -> None:
     into["mode"] = image.mode
     into["clear"] = image.has_transparency_data
     into["turned"] = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-    into["moving"] = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    into["moving"] = image.format != "MPO" and getattr(image, "is_animated", False)
 
 
 def ends_blank(pixels: Pixels) -> bool:

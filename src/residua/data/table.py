@@ -1,6 +1,7 @@
 """A CSV or Parquet table of picture files, labels and, if it has them, splits and groups; read row by row."""
 
 import csv
+import io
 import os
 import sys
 from array import array
@@ -19,6 +20,7 @@ from residua.data.files import dataset_of
 from residua.data.listing import Files, GrowingFiles, GrowingSkips, Listing, Record, Skips
 from residua.data.names import SPLITS, shown
 from residua.errors import DataError, UsageError
+from residua.files import opened
 from residua.words import nearest
 
 #: The names a column may have, in any case. A table needs a path and a label.
@@ -196,7 +198,7 @@ def repeats(files: Files, hashes: Rows) -> Iterator[tuple[int, int, Record, Reco
 
 def read_csv(path: Path) -> tuple[list[str], Reader]:
     """The header and the rows of a UTF-8 table, separated by commas, semicolons or tabs. Raises DataError."""
-    with readable(path), open(path, encoding="utf-8-sig", newline="") as file:
+    with readable(path), text(path) as file:
         first = file.readline(HEADER)
         delimiter = max(",;\t", key=first.count)
         file.seek(0)
@@ -204,10 +206,15 @@ def read_csv(path: Path) -> tuple[list[str], Reader]:
     return [h for h in header if h], partial(csv_rows, path, delimiter, header)
 
 
+def text(path: Path) -> io.TextIOWrapper:
+    """A table's text, its line ends as they are. Raises OSError."""
+    return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
+
+
 def csv_rows(path: Path, delimiter: str, header: Sequence[str], columns: Sequence[str]) -> Iterator[Row]:
     """The cells of the columns, row by row; "" for a column without a name and for cells that a row lacks."""
     places = [len(header) - 1 - header[::-1].index(c) if c else -1 for c in columns]
-    with readable(path), open(path, encoding="utf-8-sig", newline="") as file:
+    with readable(path), text(path) as file:
         rows = csv.reader(file, delimiter=delimiter)
         next(rows, None)
         for row in rows:

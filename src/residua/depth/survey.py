@@ -15,7 +15,7 @@ from residua import seeds
 from residua.depth.landscape import Point
 from residua.depth.terrain import Heights
 from residua.errors import DataError
-from residua.files import write
+from residua.files import escaped, write
 from residua.pair import Pair
 
 ABOUT, POINTS = "landscape.json", "landscape.jsonl"
@@ -63,7 +63,7 @@ def begin(folder: Path, about: Mapping[str, Any]) -> None:
 
 def record(folder: Path, about: Mapping[str, Any]) -> None:
     """Write what was asked, and what came out of it."""
-    text = json.dumps({"format": FORMAT, **about}, indent=2, ensure_ascii=False, allow_nan=False)
+    text = escaped(json.dumps({"format": FORMAT, **about}, indent=2, ensure_ascii=False, allow_nan=False))
     write(folder / ABOUT, text.encode())
 
 

@@ -17,8 +17,10 @@ from residua.errors import Interrupted
 from residua.job import record
 from residua.job.best import Chosen, hopeless
 from residua.job.events import Decided, Event, Judged, Started, Validated
+from residua.job.offending import kept as kept_batch
 from residua.job.stopping import Stop
 from residua.ranks import now
+from residua.training.finite import NotFinite
 from residua.training.loop import Epoch, Learn, State, Step, Stream, fit
 from residua.training.recipe import Recipe
 from residua.training.run import Run
@@ -66,6 +68,10 @@ class Planned(Protocol):
     @property
     def lineage(self) -> list[Any]:
         """Where the net comes from."""
+
+    @property
+    def view(self) -> Any:
+        """How a picture becomes a tensor."""
 
 
 @dataclass
@@ -198,17 +204,18 @@ class UnderWay(ABC):
 
     def train(self, stop: int) -> Iterator[Event]:
         """Train until step `stop`."""
-        per_epoch, steps = self.batches.steps_per_epoch, self.steps
+        per_epoch, last = self.batches.steps_per_epoch, self.steps
         rarely = max(1, per_epoch // ROWS_PER_EPOCH)
         every = self.every(rarely)
         learn, recipe = self.learn(), self.recipe()
-        for event in fit(self.state, self.batches, recipe, self.plan.engine, learn=learn, stop=stop, every=every):
+        steps = fit(self.state, self.batches, recipe, self.plan.engine, learn=learn, stop=stop, every=every)
+        for event in self.finite(steps):
             if isinstance(event, Step):
-                if logged := event.step % rarely == 0 or event.step in (1, steps):
+                if logged := event.step % rarely == 0 or event.step in (1, last):
                     self.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
                 self.stepped(event, logged, every)
                 yield event
-                if event.step % per_epoch == 0 or event.step == steps:
+                if event.step % per_epoch == 0 or event.step == last:
                     continue  # its epoch follows at once
             else:
                 yield from self.closed(event)
@@ -219,6 +226,13 @@ class UnderWay(ABC):
                 self.interrupted()
             if time.perf_counter() - self.saved >= self.plan.options.save_every:
                 self.save(aside=True)
+
+    def finite(self, steps: Iterator[Step | Epoch]) -> Iterator[Step | Epoch]:
+        """The same steps; a batch whose loss has no end is kept. Raises NotFinite, which names it."""
+        try:
+            yield from steps
+        except NotFinite as e:
+            raise kept_batch(self, e) if now().first else e from e
 
     def closed(self, epoch: Epoch) -> Iterator[Event]:
         """An epoch is trained: judge it."""

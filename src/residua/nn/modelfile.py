@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from residua.errors import DataError, UsageError
-from residua.files import write
+from residua.files import opened, write
 from residua.nn.arch import Arch, Row, from_json, to_json
 from residua.nn.cost import blueprint
 from residua.nn.resnet import Net
@@ -143,7 +143,7 @@ def checksum(words: Mapping[str, Any], index: Mapping[str, Any], data: memoryvie
 def task_of(path: str | Path) -> str | None:
     """What the model in a file is for; None for anything but a Residua model file."""
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             return str(_read(file, path)[0].get("task", CLASSIFICATION))
     except (OSError, DataError):
         return None
@@ -167,7 +167,7 @@ def read_header(path: str | Path) -> Header:
     Raises DataError for anything but a whole Residua model file of this format or an earlier one.
     """
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             words, _, _ = _read(file, path)
     except OSError as e:
         raise DataError(f"cannot read {path}: {e.strerror or e}") from e
@@ -200,7 +200,7 @@ def unseal(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors.torch import load as deserialise
 
     try:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             words, index, start = _read(file, path)
             file.seek(0)
             blob = file.read()
@@ -228,10 +228,10 @@ def _read(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], dict[str, A
     if size < 8 or length > MAX_HEADER_BYTES or size < 8 + length:
         raise DataError(f"{path} is not a Residua model file, or was cut off ({size:,} bytes)")
     try:
-        index = json.loads(file.read(length))
+        index = _strict(file.read(length))
         metadata = index.pop("__metadata__", {})
         end = 8 + length + max((entry["data_offsets"][1] for entry in index.values()), default=0)
-        words = json.loads(metadata[KEY]) if KEY in metadata else None
+        words = _strict(metadata[KEY]) if KEY in metadata else None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as e:
         raise DataError(f"{path} is damaged, or not a Residua model file: its header cannot be read") from e
     if words is None:
@@ -243,6 +243,22 @@ def _read(file: BinaryIO, path: str | Path) -> tuple[dict[str, Any], dict[str, A
     if size != end:
         raise DataError(f"{path} is damaged: {size:,} bytes of {end:,}: copy or train it again")
     return words, index, 8 + length
+
+
+def _strict(text: str | bytes) -> Any:
+    """What a JSON text says. Raises ValueError for NaN, infinities, and a name given twice: readers differ on those."""
+    return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _refused(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 def _check_format(words: Mapping[str, Any], path: str | Path) -> None:

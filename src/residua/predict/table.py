@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from residua.errors import UsageError
-from residua.files import cell, replacing, write_csv
+from residua.files import cell, escaped, replacing, write_csv
 from residua.predict.result import Failure, Prediction, Result
 
 #: Rows that are held before they go into a Parquet file.
@@ -37,14 +37,14 @@ def _write_csv(results: Iterable[Result], out: Path) -> None:
 
 def _write_json(results: Iterable[Result], out: Path) -> None:
     # What is no text in a file name becomes an escape, which is valid in JSON as it is.
-    with replacing(out) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace") as f:
+    with replacing(out) as temporary, open(temporary, "w", encoding="utf-8") as f:
         f.write("[")
         for i, result in enumerate(results):
             value = asdict(result)
             if isinstance(result, Failure):
                 value["problem"] = value.pop("reason")
             f.write(",\n " if i else "\n ")
-            f.write(json.dumps(value, ensure_ascii=False))
+            f.write(escaped(json.dumps(value, ensure_ascii=False)))
         f.write("\n]\n")
 
 

@@ -23,7 +23,7 @@ SHARP, MOST_PX = 2.0, 16000
 def draw(scene: Scene, out: Path) -> Path:
     """Write the scene as SVG or PNG, by the suffix of `out`, whole or not at all."""
     if out.suffix.lower() == ".svg":
-        write(out, svg(scene).encode())
+        write(out, svg(scene).encode("utf-8", "backslashreplace"))
         return out
     sharp = min(SHARP, MOST_PX / max(scene.width, scene.height))
     with style.style():

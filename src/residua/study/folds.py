@@ -128,7 +128,7 @@ class Folds:
             "pooled": pooled([f for _, f in found]) | self._grouped(),
         }
         self._write_predictions()
-        text = json.dumps(document, indent=2, ensure_ascii=False).encode(errors="backslashreplace")
+        text = files.escaped(json.dumps(document, indent=2, ensure_ascii=False)).encode()
         files.write(self.folder / "folds.json", text)
         return document
 

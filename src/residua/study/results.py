@@ -104,7 +104,9 @@ def spread(cells: Sequence[Mapping[str, Any]], name: str) -> Row | None:
 
 def write(folder: Path, document: Mapping[str, Any]) -> None:
     """results.json and cells.csv."""
-    files.write(folder / "results.json", (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    files.write(
+        folder / "results.json", (files.escaped(json.dumps(document, indent=2, ensure_ascii=False)) + "\n").encode()
+    )
     rows = [[_plain(c.get(k)) for k in COLUMNS] for c in document["cells"]]
     files.write_csv(folder / "cells.csv", COLUMNS, rows)
 

@@ -157,7 +157,7 @@ def prepared(options: StudyOptions, stop: Stop) -> Study:
     except OSError as e:
         raise DataError(f"cannot write {folder}: {e.strerror}; choose another --out") from e
     words = {"options": kept.to_json(options), "command": command()}
-    files.write(folder / "study.json", (json.dumps(words, indent=2, ensure_ascii=False) + "\n").encode())
+    files.write(folder / "study.json", (files.escaped(json.dumps(words, indent=2, ensure_ascii=False)) + "\n").encode())
     study.rows = {c.name: results.row(folder, c) for c in planned if results.finished(folder, c)}
     return study
 

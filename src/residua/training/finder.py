@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ def sweep(
     It learns what the first step of the training will: the head alone, where the recipe begins with it. `between` is
     called before each step.
     """
+    recipe = replace(recipe, on_nan="stop")  # a loss without an end is what ends the sweep
     hold(state.net, held(recipe, 0, batches.steps_per_epoch))
     weights = class_weights(batches.split.labels, batches.classes) if recipe.balance == "loss" else None
     weights = None if weights is None else engine.move(weights)

@@ -17,9 +17,9 @@ from torch.optim import Optimizer
 
 from residua.data.batches import Batch
 from residua.engine import Engine
-from residua.errors import NumericError
 from residua.ranks import Ranks, now
 from residua.seeds import key
+from residua.training.finite import NotFinite, buffers, finite, undo
 from residua.training.hold import held, hold
 from residua.training.optimise import Ema, optimiser, set_lr
 from residua.training.recipe import Recipe
@@ -38,7 +38,7 @@ class State:
     """All that training changes. `ema.net` is what to evaluate and keep: the net itself unless weights are averaged.
 
     `epoch` holds the sums of the unfinished epoch: loss, wrong, images; `seconds` its time, `waited` the part of it
-    that was spent waiting for data.
+    that was spent waiting for data, `skipped` how many of its steps were left out since their loss had no end.
     """
 
     net: nn.Module
@@ -50,6 +50,7 @@ class State:
     memory: Memory = field(default_factory=Memory)
     seconds: float = 0.0
     waited: float = 0.0
+    skipped: int = 0
     slices: int = 1  # that a batch is cut into: the recipe's number, or more where memory ran out
     lesson: nn.Module | None = None  # the net with its losses, where a forward pass in training is not the net's own
     parallel: nn.Module | None = None  # either among those of other processes, while they train together
@@ -71,6 +72,7 @@ class State:
             "memory": asdict(self.memory),
             "seconds": self.seconds,
             "waited": self.waited,
+            "skipped": self.skipped,
             "slices": self.slices,
         }
 
@@ -86,6 +88,7 @@ class State:
         self.scaler.load_state_dict(state["scaler"])
         self.epoch.copy_(state["epoch"])
         self.step, self.seconds, self.waited = state["step"], state["seconds"], state.get("waited", 0.0)
+        self.skipped = state.get("skipped", 0)
         self.memory = Memory(**state["memory"])
         self.slices = max(self.slices, state.get("slices", 1))
 
@@ -99,7 +102,10 @@ def begin(net: nn.Module, recipe: Recipe, engine: Engine) -> State:
 
 @dataclass(frozen=True)
 class Step:
-    """One step done. `step` counts from 1, `epoch` is how far the data have been seen, `error` is this batch's."""
+    """One step done. `step` counts from 1, `epoch` is how far the data have been seen, `error` is this batch's.
+
+    `skipped` steps of this epoch were left out (`on_nan`); of one of them loss and error are NaN, and images 0.
+    """
 
     step: int
     epoch: float
@@ -107,13 +113,14 @@ class Step:
     loss: float
     error: float
     images: int
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One pass over the data done: means over its images; `seconds` without what listeners took.
 
-    `waiting` is the share of them in which the next batch was not ready yet.
+    `waiting` is the share of them in which the next batch was not ready yet; `skipped` steps were left out (`on_nan`).
     """
 
     epoch: int
@@ -123,6 +130,7 @@ class Epoch:
     seconds: float
     images_per_second: float
     waiting: float = 0.0
+    skipped: int = 0
 
 
 class Stream(Protocol):
@@ -152,7 +160,8 @@ def fit(
     """Train from `state.step` to the recipe's end, or to `stop`: to classify, unless `learn` says what of a batch.
 
     Between yields the state is whole: it may be saved, evaluated, or left. The numbers are read from the device at
-    every `every`-th step only, and at the end of an epoch. Raises NumericError if the loss is not finite.
+    every `every`-th step only, and at the end of an epoch. Raises NotFinite, a NumericError, for a loss that is not
+    finite where the recipe does not skip such steps, and where every step of an epoch was skipped.
     """
     per_epoch = batches.steps_per_epoch
     steps = total_steps(recipe, per_epoch)
@@ -175,9 +184,9 @@ def fit(
         ends = state.step % per_epoch == 0 or state.step == steps
         if not (ends or state.step % every == 0 or state.step == stop or warming(recipe, state.memory)):
             continue
-        done = _read(losses, state.step, state.step / per_epoch)
+        done = _read(losses, state, state.step / per_epoch)
         losses = []
-        state.memory = remember(recipe, state.memory, step=step, train_error=done.error)
+        state.memory = remember(recipe, state.memory, step=step, train_error=done.error if done.images else None)
         state.seconds += time.perf_counter() - clock
         epoch = _close(state, math.ceil(state.step / per_epoch)) if ends else None
         yield done
@@ -239,6 +248,7 @@ def step_of(state: State, batch: Any, lr: float, recipe: Recipe, engine: Engine,
     where slices of two pictures are still too large.
     """
     set_lr(state.optimiser, lr)
+    before = buffers(state.net) if recipe.on_nan == "skip" else None
     while True:
         try:
             sums = learn(state, batch)
@@ -247,6 +257,8 @@ def step_of(state: State, batch: Any, lr: float, recipe: Recipe, engine: Engine,
             if not out_of_memory(e) or state.parallel is not None:  # the others would not do the batch again
                 raise
         thinner(state, recipe, engine)  # here, where the exception no longer holds the maps
+    if before is not None and now().any(not finite(state, sums)):  # in many processes all or none
+        return undo(state, before)
     if recipe.clip_norm is not None:
         state.scaler.unscale_(state.optimiser)
         nn.utils.clip_grad_norm_(state.net.parameters(), recipe.clip_norm)
@@ -330,25 +342,31 @@ def loss_of(
     return functional.binary_cross_entropy_with_logits(logits, present, weights)
 
 
-def _read(losses: list[tuple[float, Tensor]], step: int, epoch: float) -> Step:
-    """The last of these steps; raises NumericError at the first whose loss is not finite."""
+def _read(losses: list[tuple[float, Tensor]], state: State, epoch: float) -> Step:
+    """The last of these steps; raises NotFinite at the first whose loss is not finite. Skipped ones have none."""
     rows = torch.stack([sums for _, sums in losses]).tolist()
     for back, ((lr, _), (loss, _, n)) in enumerate(zip(losses, rows, strict=True), 1 - len(rows)):
         if not math.isfinite(loss):
-            raise NumericError(
-                f"the loss is {loss / n:g} at step {step + back} (lr {lr:g}): "
-                f"try a lower rate (--set lr={lr / 10:.1g}), --set clip_norm=1, or --precision fp32"
+            raise NotFinite(
+                f"the loss is {loss / n:g} at step {state.step + back} (lr {lr:g}): "
+                f"try a lower rate (--set lr={lr / 10:.1g}), --set clip_norm=1, or --precision fp32",
+                state.step + back,
             )
     loss, wrong, n = rows[-1]
-    return Step(step=step, epoch=epoch, lr=losses[-1][0], loss=loss / n, error=wrong / n, images=int(n))
+    means = (loss / n, wrong / n) if n else (math.nan, math.nan)
+    lr = losses[-1][0]
+    return Step(state.step, epoch, lr, loss=means[0], error=means[1], images=int(n), skipped=state.skipped)
 
 
 def _close(state: State, epoch: int) -> Epoch:
-    """The epoch's means; its sums begin anew."""
+    """The epoch's means; its sums begin anew. Raises NotFinite where all of it was skipped."""
     loss, wrong, n = state.epoch.tolist()
-    seconds, waited = state.seconds, state.waited
+    if not n:
+        line = f"every step of epoch {epoch} was skipped, since no loss or gradient had an end: try a lower --lr"
+        raise NotFinite(line, state.step)
+    seconds, waited, skipped = state.seconds, state.waited, state.skipped
     state.epoch.zero_()
-    state.seconds = state.waited = 0.0
+    state.seconds, state.waited, state.skipped = 0.0, 0.0, 0
     return Epoch(
         epoch=epoch,
         step=state.step,
@@ -357,4 +375,5 @@ def _close(state: State, epoch: int) -> Epoch:
         seconds=seconds,
         images_per_second=n / max(seconds, 1e-9),
         waiting=min(1.0, waited / max(seconds, 1e-9)),
+        skipped=skipped,
     )

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 
 from residua.data.names import check_words
 from residua.errors import DataError, UsageError
+from residua.files import contents
 from residua.words import unknown
 
 #: The words that a recipe may use, by field.
@@ -24,6 +25,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "lr_with_batch": ("none", "linear", "sqrt"),
     "loss": ("cross-entropy", "bce"),
     "balance": ("none", "loss", "sampler"),
+    "on_nan": ("stop", "skip"),
     "best_by": ("error", "loss", "macro-f1", "balanced-accuracy"),
 }
 
@@ -74,6 +76,7 @@ class Recipe:
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("auto",)  # words of data/augment; "auto": what suits the images
     balance: str = "none"  # rare classes: "loss" weights their images, "sampler" shows them more often
+    on_nan: str = "stop"  # a loss or gradient without an end: "skip" leaves the step out
     # which epoch is kept, and when nothing more is to be hoped for
     best_by: str = "error"  # of the held-out images
     early_stop_epochs: int | None = None  # epochs without a better one, after which training ends
@@ -169,7 +172,7 @@ def _fitted(field: str, kind: Any, value: Any) -> Any:
         return None
     if get_origin(first) is tuple and isinstance(value, list | tuple):
         return tuple(_fitted(field, get_args(first)[0], v) for v in value)
-    if first is float and type(value) is int:
+    if first is float and type(value) is int and abs(value) < 2**1023:
         return float(value)
     if first in (int, float, bool, str) and type(value) is first:
         return value
@@ -363,20 +366,27 @@ def to_json(r: Recipe) -> dict[str, Any]:
 FIELDS: Mapping[str, Any] = {f.name: f.type for f in fields(Recipe)}
 
 
-def _from_file(path: Path, known: Mapping[str, Recipe]) -> tuple[Recipe | None, dict[str, Any]]:
+def _from_file(
+    path: Path, known: Mapping[str, Recipe], above: tuple[Path, ...] = ()
+) -> tuple[Recipe | None, dict[str, Any]]:  # fmt: skip
+    """The recipe that a file starts from and its own fields; `above` are those that start from it."""
     try:
-        text = path.read_text()
+        values = tomllib.loads(contents(path).decode())
     except OSError as e:
         raise DataError(f"cannot read the recipe {path}: {e.strerror}") from e
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:
         raise UsageError(f"{path} is not TOML: {e}") from e
     if isinstance(values.get("recipe"), dict):
         values = values["recipe"]
     values = {"name": path.stem} | values
     base = values.pop("base", None)
-    return (recipe(str(base), known=known) if base is not None else None), values
+    if not str(base).endswith(".toml"):
+        return (recipe(str(base), known=known) if base is not None else None), values
+    above = (*above, path.resolve())
+    if Path(str(base)).resolve() in above:
+        raise UsageError(f"{path}: recipes begin with one another without an end: base = {base!r}")
+    start, own = _from_file(Path(str(base)), known, above)
+    return from_json(own, start), values
 
 
 def _read(field: str, text: str) -> Any:

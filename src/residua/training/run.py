@@ -102,11 +102,14 @@ class Run:
 
     def write_json(self, name: str, value: Any) -> None:
         """A JSON file for people and programs; numbers that are not finite become null."""
-        self.write_bytes(name, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+        self.write_bytes(name, (_json(value, indent=2) + "\n").encode())
 
     def write_toml(self, name: str, value: Mapping[str, Any]) -> None:
         """A TOML file of words, numbers, lists and one level of tables; None is left out."""
-        self.write_bytes(name, f"{BEGINS}\n{to_toml(value)}{ENDS}\n".encode())
+        try:
+            self.write_bytes(name, f"{BEGINS}\n{to_toml(value)}{ENDS}\n".encode())
+        except UnicodeError as e:
+            raise UsageError(f"{name} cannot hold a name that is no text: rename the folder or file") from e
 
     def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """A CSV file with a header."""
@@ -120,7 +123,7 @@ class Run:
 
         def append() -> None:
             with path.open("a", encoding="utf-8") as f:
-                f.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+                f.write(_json(row) + "\n")
 
         _writing(path, append)
         self.rows += name == METRICS
@@ -134,7 +137,7 @@ class Run:
         for name in (METRICS, "units.jsonl"):
             if name == METRICS or (self.folder / name).exists():
                 rows = [row for row in read_metrics(self.folder, name) if row.get("step", 0) <= step]
-                self.write_bytes(name, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows).encode())
+                self.write_bytes(name, "".join(_json(r) + "\n" for r in rows).encode())
                 self.rows = len(rows) if name == METRICS else self.rows
 
     def write_metrics_csv(self) -> None:
@@ -202,9 +205,9 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """The options that a run folder was made with. Raises DataError."""
     file = Path(path) / "config.toml"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = files.contents(file).decode()
         values = tomllib.loads(text)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise DataError(f"{path} is not a run folder: cannot read {file.name} ({e})") from e
     if not values or (text.startswith(BEGINS) and ENDS not in text.splitlines()):
         raise DataError(f"{file} is cut off: its last options are lost; put it back, or start a new run")
@@ -216,7 +219,7 @@ def read_metrics(folder: Path, name: str = METRICS) -> list[dict[str, Any]]:
     path = folder / name
     rows = []
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 
@@ -239,6 +242,10 @@ def _toml(v: Any) -> str:
     return json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") if isinstance(v, str) else repr(v)
 
 
+def _json(value: Any, indent: int | None = None) -> str:
+    return files.escaped(json.dumps(_finite(value), indent=indent, ensure_ascii=False))
+
+
 def _finite(v: Any) -> Any:
     """The value without NaN and infinity, which JSON does not know: null in their place."""
     if isinstance(v, float):
@@ -256,10 +263,10 @@ def _writing(path: Path, act: Callable[[], object]) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """The lock on a folder; it vanishes with the process, so a dead one's is simply taken over. Raises UsageError."""
+    """The lock on a folder; it vanishes with the process, so a dead one's is simply taken over. Raises DataError."""
     real = folder.resolve()
     if real in _WRITING:
-        raise UsageError(f"{folder} is being written by this process already")
+        raise DataError(f"{folder} is being written by this process already")
     try:
         descriptor = os.open(folder / "state" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as e:
@@ -270,7 +277,7 @@ def _lock(folder: Path) -> int | None:
         except OSError as e:
             owner = os.read(descriptor, 32).decode(errors="replace").strip()
             os.close(descriptor)
-            raise UsageError(f"{folder} is being written by process {owner}: wait for it, or stop it first") from e
+            raise DataError(f"{folder} is being written by process {owner}: wait for it, or stop it first") from e
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     _WRITING.add(real)

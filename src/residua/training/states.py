@@ -18,6 +18,7 @@ from torch import Tensor
 
 from residua import files
 from residua.errors import DataError
+from residua.nn.checkpoint import check_torch
 
 #: The generations, the newest first.
 GENERATIONS = ("last.pt", "previous.pt")
@@ -89,7 +90,8 @@ class States:
 
 
 def read_state(path: Path) -> dict[str, Any] | None:
-    """The state in a file; None unless it is whole."""
+    """The state in a file; None unless it is whole. Raises UsageError where this torch reads files unsafely."""
+    check_torch()
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
         whole = kept["sha256"] == digest(kept["state"])

@@ -1,6 +1,7 @@
 """The training of a localizer: what it learns from, how an epoch is judged, and what comes of the test."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -108,7 +109,7 @@ class Session(BoxSession):
     def better(self, now: Chosen) -> bool:
         """Whether to keep this epoch rather than the best so far."""
         assert isinstance(now, Best)
-        return self.best is None or now.score <= self.best.score
+        return not any(map(math.isnan, now.score)) and (self.best is None or now.score <= self.best.score)
 
     def unjudged(self, epoch: int) -> Best:
         """An epoch without held-out images."""
