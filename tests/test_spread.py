@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from residua.errors import DataError, UsageError
 from residua.predict import Failure, Result
 from residua.predict.inputs import Item
 from residua.predict.spread import AHEAD, LONGEST, TRIES, Crew, Spread, parts
-from residua.predict.worker import Answered, Part
+from residua.predict.worker import Answered, Part, Task, Worker
 
 
 class TaskError(Exception):
@@ -160,3 +161,13 @@ def test_with_gpus_a_worker_is_one_of_them_and_its_share_of_the_cores() -> None:
 
     cluster = Cluster(Here(0), [{"CPU": 64}, {"CPU": 16, "GPU": 4}, {"CPU": 32, "GPU": 2}], 6, ours=False)
     assert cluster.slots(1) == 6 and cluster.cores_of_one == 4
+
+
+def test_a_worker_refuses_a_model_that_is_not_the_one_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    task = Task((path,), ("0",), "cpu", "fp32", 1, 1, 5, 64)
+    with pytest.raises(DataError, match=r"m\.safetensors cannot be read on .*: all machines of the cluster must see"):
+        Worker(task).load()
+    path.write_bytes(b"another")
+    with pytest.raises(DataError, match=r"m\.safetensors is another file on "):
+        Worker(task).load()

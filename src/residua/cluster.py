@@ -87,7 +87,9 @@ def _init(ray: Any, address: str | None) -> None:
                  logging_level=logging.ERROR)  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as e:
         line = (str(e).splitlines() or [type(e).__name__])[0]
-        raise DataError(f"no Ray cluster at {address or 'this machine'}: {line}") from e
+        if "AuthenticationError" in f"{e.__cause__}":
+            line = "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where this machine has none"
+        raise DataError(f"no way to a Ray cluster at {address or 'this machine'}: {line}") from e
 
 
 def _answers(address: str) -> None:

@@ -1,15 +1,15 @@
 """`residua predict --engine ray`: the very file that this machine alone writes, whoever is killed on the way."""
 
-import json
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ SECONDS = 240  # until something that was asked for must have happened
         (("--address", "head:6379"), 2, "--address is for a Ray cluster: say --engine ray as well"),
         (("--jobs", "2"), 2, "--jobs is for a Ray cluster"),
         (("--engine", "ray", "--device", "cuda:1"), 2, "a cluster chooses the GPU"),
-        (("--engine", "ray", "--address", "rubbish"), 3, "no Ray cluster at rubbish"),
+        (("--engine", "ray", "--address", "rubbish"), 3, "no way to a Ray cluster at rubbish"),
     ],
 )
 def test_bad_words_are_one_line(residua, trained, photos, words, code, line):
@@ -66,23 +66,47 @@ def test_what_is_no_model_is_said_before_a_cluster_is_started(residua, photos, t
 # -- on a real cluster ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Head:
+    """A cluster of two workers on this machine, and what a process that joins it has in its environment."""
+
+    address: str
+    environment: dict[str, str]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("--engine", "ray", "--address", self.address)
+
+    def start(self, *words: object, **how: Any) -> "subprocess.Popen[bytes]":
+        """Begin a command line."""
+        line = [sys.executable, "-m", "residua", *map(str, words)]
+        return subprocess.Popen(
+            line, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+        )
+
+    def run(self, *words: object, given: bytes = b"", **how: Any) -> tuple[int, bytes, bytes]:
+        """Exit code, stdout and stderr of a command line."""
+        running = self.start(*words, **how)
+        out, err = running.communicate(given, timeout=SECONDS)
+        return running.returncode, out, err
+
+
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
-    """The address of a cluster of two workers on this machine."""
+def head() -> Iterator[Head]:
     pytest.importorskip("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     program = Path(sys.executable).with_name("ray")
     process = subprocess.Popen(
         [program, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
          "--disable-usage-stats"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    address = f"127.0.0.1:{port}"
     try:
         _until(lambda: _listens(port), "the cluster to start")
-        yield address
+        yield Head(f"127.0.0.1:{port}", environment)
     finally:
         process.terminate()
         process.wait(SECONDS)
@@ -117,44 +141,34 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "residua", *map(str, words)]
-
-
 @pytest.mark.slow
-def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, trained, many, tmp_path, head, monkeypatch):
+def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, trained, many, tmp_path, head):
     other = tmp_path / "other"
     assert residua("train", "--arch", "cifar_resnet14", "--epochs", "1", "--limit", "96", "--out", other).code == 0
-    monkeypatch.chdir(many)  # names are relative, and the workers are elsewhere
     for ending, extra in ((".csv", ()), (".json", ("--with", other)), (".parquet", ("--top", "2"))):
         words = ("predict", trained, ".", "nothing.png", "--batch-size", "7", *extra, "--out")
         here, there = tmp_path / f"here{ending}", tmp_path / f"there{ending}"
-        one = residua(*words, here)
-        two = residua(*words, there, "--engine", "ray", "--address", head)
-        assert (one.code, two.code) == (3, 3) and one.err == two.err and here.read_bytes() == there.read_bytes()
+        one = head.run(*words, here, cwd=many)  # names are relative, and the workers are elsewhere
+        two = head.run(*words, there, *head.words, cwd=many)
+        assert one[0] == two[0] == 3 and one[2] == two[2] and here.read_bytes() == there.read_bytes()
 
 
 @pytest.mark.slow
-def test_answers_stream_from_a_cluster_that_is_started_for_the_command(trained, many):
-    words = command("predict", trained, "-", "--batch-size", "16", "--threads", "1")
+def test_answers_stream_from_a_cluster_that_is_started_for_the_command(trained, many, head):
+    words = ("predict", trained, "-", "--batch-size", "16", "--threads", "1")
     names = b"\n".join(sorted(os.fsencode(p) for p in many.rglob("*.png") if "\n" not in p.name))
-    here, there = (
-        subprocess.run([*words, *more], input=names, capture_output=True, timeout=SECONDS)
-        for more in ((), ("--engine", "ray"))
-    )
-    assert here.returncode == there.returncode == 3 and here.stdout == there.stdout and here.stderr == there.stderr
+    here = head.run(*words, given=names)
+    assert here[0] == 3 and head.run(*words, "--engine", "ray", given=names) == here
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(trained, many, tmp_path, head):
     words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
     whole, out, fate = tmp_path / "whole.csv", tmp_path / "answers.csv", random.Random(0)
-    assert subprocess.run(command(*words, whole), capture_output=True).returncode == 3
-    ray, part = ("--engine", "ray", "--address", head), tmp_path / "answers.csv.part"
-    kept = 0
-    for engine, how in ((ray, signal.SIGKILL), ((), signal.SIGKILL), (ray, signal.SIGINT)):
-        resume = ("--resume",) if part.exists() else ()
-        running = subprocess.Popen(command(*words, out, *engine, *resume), stderr=subprocess.PIPE)
+    assert head.run(*words, whole)[0] == 3
+    part, kept = tmp_path / "answers.csv.part", 0
+    for engine, how in ((head.words, signal.SIGKILL), ((), signal.SIGKILL), (head.words, signal.SIGINT)):
+        running = head.start(*words, out, *engine, *(("--resume",) if part.exists() else ()))
         wanted = kept + fate.randrange(1, 40)
         _until(lambda n=wanted, r=running: _lines(part) > n or r.poll() is not None, "answers")
         running.send_signal(how)
@@ -163,8 +177,8 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(trained, ma
         kept = _lines(part)
         if how == signal.SIGINT:
             assert running.returncode == 130 and "--resume goes on" in told[-1]
-    ran = subprocess.run(command(*words, out, *ray, "--resume"), capture_output=True, timeout=SECONDS)
-    assert ran.returncode == 3 and out.read_bytes() == whole.read_bytes() and not part.exists()
+    assert head.run(*words, out, *head.words, "--resume")[0] == 3
+    assert out.read_bytes() == whole.read_bytes() and not part.exists()
 
 
 def _lines(path: Path) -> int:
@@ -172,46 +186,30 @@ def _lines(path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(residua, trained, many, tmp_path, head):
+def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(trained, many, tmp_path, head):
     words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
-    here, there, killed = tmp_path / "here.json", tmp_path / "there.json", list[int]()
-
-    def kill() -> None:
-        _until(lambda: _lines(Path(f"{there}.part")) > 9, "answers")
-        for worker in _workers(head)[:2]:
-            os.kill(worker, signal.SIGKILL)
-            killed.append(worker)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    two = residua(*words, there, "--engine", "ray", "--address", head)
-    killer.join()
-    one = residua(*words, here)
-    assert killed and one.code == two.code == 3 and one.err == two.err
-    assert json.loads(here.read_text()) == json.loads(there.read_text())
+    here, there = tmp_path / "here.json", tmp_path / "there.json"
+    running = head.start(*words, there, *head.words)
+    _until(lambda: _lines(Path(f"{there}.part")) > 9 or running.poll() is not None, "answers")
+    workers = _workers()
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    told = running.communicate(timeout=SECONDS)[1]
+    assert workers and not there.with_name("there.json.part").exists()
+    assert head.run(*words, here)[2] == told and here.read_bytes() == there.read_bytes()
 
 
-def _workers(address: str) -> list[int]:
-    """The processes on the cluster at an address that answer."""
-    port, found = address.rpartition(":")[2], []
+def _workers() -> list[int]:
+    """The processes that answer: those of this cluster, whose raylet descends from this process."""
+    parents, titles = dict[int, int](), dict[int, bytes]()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            title, parent = (
-                (folder / "cmdline").read_bytes(),
-                (folder / "stat").read_text().rsplit(")", 1)[1].split()[1],
-            )
-            raylet = Path("/proc", parent, "cmdline").read_text(errors="replace")
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
         except OSError:
             continue  # it has ended
-        if title.startswith(b"ray::Worker") and f":{port}" in raylet:
-            found.append(int(folder.name))
-    return found
 
+    def ours(process: int) -> bool:
+        return process == os.getpid() or (process in parents and ours(parents[process]))
 
-@pytest.mark.slow
-def test_a_model_that_the_workers_do_not_have_is_named(residua, trained, photos, tmp_path, head, monkeypatch):
-    from residua.predict import spread as module
-
-    monkeypatch.setattr(module, "digest", lambda path: "another")
-    ran = residua("predict", trained, photos, "--engine", "ray", "--address", head)
-    assert ran.code == 3 and f"{trained}/model.safetensors is another file on" in ran.line
+    return [p for p, title in titles.items() if title.startswith(b"ray::Worker") and ours(p)]
