@@ -77,16 +77,16 @@ class Head:
     def words(self) -> tuple[str, ...]:
         return ("--engine", "ray", "--address", self.address)
 
-    def start(self, *words: object, **how: Any) -> "subprocess.Popen[bytes]":
+    def start(self, *words: object) -> "subprocess.Popen[bytes]":
         """Begin a command line."""
         line = [sys.executable, "-m", "residua", *map(str, words)]
         return subprocess.Popen(
-            line, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how
+            line, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
 
-    def run(self, *words: object, given: bytes = b"", **how: Any) -> tuple[int, bytes, bytes]:
+    def run(self, *words: object, given: bytes = b"") -> tuple[int, bytes, bytes]:
         """Exit code, stdout and stderr of a command line."""
-        running = self.start(*words, **how)
+        running = self.start(*words)
         out, err = running.communicate(given, timeout=SECONDS)
         return running.returncode, out, err
 
@@ -142,15 +142,15 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, trained, many, tmp_path, head):
+def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, trained, many, tmp_path, head, monkeypatch):
     other = tmp_path / "other"
     assert residua("train", "--arch", "cifar_resnet14", "--epochs", "1", "--limit", "96", "--out", other).code == 0
+    monkeypatch.chdir(many)  # names are relative, and the workers are elsewhere
     for ending, extra in ((".csv", ()), (".json", ("--with", other)), (".parquet", ("--top", "2"))):
         words = ("predict", trained, ".", "nothing.png", "--batch-size", "7", *extra, "--out")
         here, there = tmp_path / f"here{ending}", tmp_path / f"there{ending}"
-        one = head.run(*words, here, cwd=many)  # names are relative, and the workers are elsewhere
-        two = head.run(*words, there, *head.words, cwd=many)
-        assert one[0] == two[0] == 3 and one[2] == two[2] and here.read_bytes() == there.read_bytes()
+        one, two = residua(*words, here), head.run(*words, there, *head.words)
+        assert one.code == two[0] == 3 and one.err == two[2].decode() and here.read_bytes() == there.read_bytes()
 
 
 @pytest.mark.slow
@@ -162,10 +162,10 @@ def test_answers_stream_from_a_cluster_that_is_started_for_the_command(trained, 
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(trained, many, tmp_path, head):
+def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(residua, trained, many, tmp_path, head):
     words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
     whole, out, fate = tmp_path / "whole.csv", tmp_path / "answers.csv", random.Random(0)
-    assert head.run(*words, whole)[0] == 3
+    assert residua(*words, whole).code == 3
     part, kept = tmp_path / "answers.csv.part", 0
     for engine, how in ((head.words, signal.SIGKILL), ((), signal.SIGKILL), (head.words, signal.SIGINT)):
         running = head.start(*words, out, *engine, *(("--resume",) if part.exists() else ()))
@@ -186,7 +186,7 @@ def _lines(path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(trained, many, tmp_path, head):
+def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(residua, trained, many, tmp_path, head):
     words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
     here, there = tmp_path / "here.json", tmp_path / "there.json"
     running = head.start(*words, there, *head.words)
@@ -196,7 +196,7 @@ def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(trained, many, t
         os.kill(worker, signal.SIGKILL)
     told = running.communicate(timeout=SECONDS)[1]
     assert workers and not there.with_name("there.json.part").exists()
-    assert head.run(*words, here)[2] == told and here.read_bytes() == there.read_bytes()
+    assert residua(*words, here).err == told.decode() and here.read_bytes() == there.read_bytes()
 
 
 def _workers() -> list[int]:
