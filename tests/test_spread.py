@@ -1,6 +1,7 @@
 """Laws of answering on a cluster, on one that is made of this process: order, bounds, and workers that die."""
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -171,3 +172,17 @@ def test_a_worker_refuses_a_model_that_is_not_the_one_that_was_meant(tmp_path: P
     path.write_bytes(b"another")
     with pytest.raises(DataError, match=r"m\.safetensors is another file on "):
         Worker(task).load()
+
+
+def test_without_an_address_a_cluster_is_started_whatever_else_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    from residua.cluster import joined
+
+    asked = dict[str, Any]()
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **words: asked.update(words),
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 8.0}}],
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    cluster = joined(None)
+    assert asked["address"] == "local" and cluster.ours and cluster.where == "a Ray cluster of 2 cores"

@@ -83,7 +83,8 @@ def _init(ray: Any, address: str | None) -> None:
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False,
+        # "local": with None Ray would join whatever runs on this machine, or wait for what ran there last
+        ray.init(address=address or "local", include_dashboard=None if address else False, log_to_driver=False,
                  logging_level=logging.ERROR)  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as e:
         line = (str(e).splitlines() or [type(e).__name__])[0]

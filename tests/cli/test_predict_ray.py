@@ -3,10 +3,12 @@
 import os
 import random
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,9 +101,10 @@ def head() -> Iterator[Head]:
         port = free.getsockname()[1]
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     program = Path(sys.executable).with_name("ray")
+    folder = tempfile.mkdtemp(prefix="ray-")  # Ray's sockets bear no longer a path, and others' folder is not ours
     process = subprocess.Popen(
         [program, "start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false",
-         "--disable-usage-stats"],
+         "--disable-usage-stats", f"--temp-dir={folder}"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -110,6 +113,7 @@ def head() -> Iterator[Head]:
     finally:
         process.terminate()
         process.wait(SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _listens(port: int) -> bool:
