@@ -14,7 +14,7 @@ SOURCE = Path(residua.__file__).parent
 GROUND, TOP = -1, 6
 FLOORS = {
     "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
-    "nn": 0, "data": 0, "engine": 0, "ranks": 0,
+    "nn": 0, "data": 0, "engine": 0, "ranks": 0, "cluster": 0,
     "training": 1, "evaluate": 1, "pair": 1, "boxes": 1,
     "predict": 2, "explain": 2, "export": 2, "detect": 2, "localize": 2, "depth": 2,
     "job": 3,
@@ -29,6 +29,7 @@ LIBRARIES = {
     "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow", "fsspec", "aiohttp"},
     "engine": {"torch"},
     "ranks": {"torch"},
+    "cluster": {"ray"},
     "training": {"numpy", "torch"},
     "evaluate": {"numpy", "torch", "torchmetrics"},
     "pair": {"numpy"},
@@ -48,7 +49,7 @@ LIBRARIES = {
 
 WITHOUT_TORCH = [
     "residua", "residua.__main__", "residua.api", "residua.errors", "residua.files", "residua.words",
-    "residua.seeds",
+    "residua.seeds", "residua.cluster",
     "residua.nn", "residua.nn.arch", "residua.nn.zoo",
     "residua.data", "residua.data.names", "residua.data.shards.layout", "residua.training", "residua.training.recipe",
     "residua.training.schedule",

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--balance": ("none", "loss", "sampler"),
     "--on-nan": ("stop", "skip"),
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
+    "--engine": ("local", "ray"),
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
     "--form": ("fpn", "c4"),
@@ -143,6 +144,36 @@ Exact = Annotated[
         "fp32 is exact; auto, bf16 and fp16 are faster where the machine has them",
         section="machine",
         shown="fp32",
+    ),
+]
+Engine = Annotated[
+    str,
+    choice(
+        "--engine",
+        "local: this machine; ray: a Ray cluster, all of whose machines see the same files",
+        section="machine",
+        shown="local",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="with --engine ray: the cluster to join",
+        show_default="one here",
+        rich_help_panel="machine",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="with --engine ray: workers at a time, each of --threads cores or with a GPU",
+        show_default="all there is room for",
+        rich_help_panel="machine",
     ),
 ]
 With = Annotated[

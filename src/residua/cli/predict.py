@@ -3,16 +3,19 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from residua.cli.options import BatchSize, Debug, Device, Exact, Json, Threads, With
+from residua.cli.options import Address, BatchSize, Debug, Device, Engine, Exact, Jobs, Json, Threads, With
 from residua.errors import DataError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from residua.predict import Ensemble, Journal, Model, Prediction, Result
+    from residua.predict import Ensemble, Journal, Model, Prediction, Result, Spread
+
+    Answering: TypeAlias = Model | Ensemble | Spread
 
 WRITABLE = (".csv", ".json", ".parquet")
 
@@ -39,6 +42,9 @@ def predict(
     device: Device = "auto",
     precision: Exact = "fp32",
     threads: Threads = None,
+    engine: Engine = "local",
+    address: Address = None,
+    jobs: Jobs = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -50,50 +56,84 @@ def predict(
     be read is named on stderr, all others are answered, and the command ends with exit code 3. With --out, answers are
     kept in FILE.part as they come; --resume goes on with them, without a gap and without asking twice.
 
+    With --engine ray the machines of a Ray cluster answer side by side, one worker a machine or GPU: the same answers
+    in the same order, to the last digit where they compute as this machine does. What one engine began the other can
+    go on with. --threads 1 makes a worker of every core, which is faster and may differ in a last digit.
+
     Examples:
       residua predict runs/photos-resnet18-1 holiday/
       residua predict first.safetensors --with second.safetensors holiday/
       residua predict model.safetensors *.jpg --top 1 | cut -f 2 | sort | uniq -c
       find . -name '*.png' | residua predict model.safetensors - --out answers.csv
+      residua predict model.safetensors archive/ --out answers.parquet --engine ray --address head:6379
     """
     from residua.cli.files import model_file
 
     if resume and not out:
         raise UsageError("--resume goes on with the answers of --out FILE: name it")
+    for flag, value in (("--address", address), ("--jobs", jobs)):
+        if value is not None and engine != "ray":
+            raise UsageError(f"{flag} is for a Ray cluster: say --engine ray as well")
     files = [model_file(m) for m in (model, *(also or ()))]
     target = _target(out) if out else None
     wanted = list(_wanted(paths))
     if not wanted:
         raise UsageError("no paths on stdin: give one a line")
-    from residua.cli.live import waiting
-
-    with waiting("loading the model"):
-        from residua.predict import load, together
-
-        loaded = together([load(f, device=device, precision=precision, threads=threads) for f in files])
+    how = {"device": device, "precision": precision, "threads": threads}
     answered: list[bool] = []  # of each result, whether it is an answer
-    if target is not None:
-        from residua.predict import Journal, asked
+    with _local(files, how) if engine == "local" else _spread(files, how | {"jobs": jobs}, address) as answering:
+        if target is not None:
+            from residua.predict import Journal, asked
 
-        journal = Journal(target, asked(files, top), batch_size=batch_size, resume=resume)
-        _answer(loaded, wanted, target, journal, top, answered)
-        if json:
-            _emit(list(journal.results()), target)
+            journal = Journal(target, asked(files, top), batch_size=batch_size, resume=resume)
+            _answer(answering, wanted, target, journal, top, answered)
+            if json:
+                _emit(list(journal.results()), target)
+            else:
+                print(f"wrote {target}")
+            journal.close()
         else:
-            print(f"wrote {target}")
-        journal.close()
-    elif json:
-        _emit(list(_named(loaded.stream(wanted, top=top, batch_size=batch_size), answered)), None)
-    else:
-        _show(_named(loaded.stream(wanted, top=top, batch_size=batch_size), answered), loaded.classes)
+            from residua.predict import pictures
+
+            results = _named(answering.answered(pictures(wanted), top=top, batch_size=batch_size), answered)
+            _emit(list(results), None) if json else _show(results, answering.classes)
     from residua.cli.terminal import counted
 
     if failed := answered.count(False):
         raise DataError(f"{failed:,} of {counted(len(answered), 'picture')} could not be read (named above)")
 
 
+@contextmanager
+def _local(files: Sequence[Path], how: dict[str, Any]) -> "Iterator[Answering]":
+    """What answers on this machine."""
+    from residua.cli.live import waiting
+
+    with waiting("loading the model"):
+        from residua.predict import load, together
+
+        model = together([load(f, **how) for f in files])
+    yield model
+
+
+@contextmanager
+def _spread(files: Sequence[Path], how: dict[str, Any], address: str | None) -> "Iterator[Answering]":
+    """What answers on a cluster, which is joined or started meanwhile."""
+    from residua.cli.live import waiting
+
+    with waiting(f"joining the Ray cluster at {address}" if address else "starting a Ray cluster"):
+        from residua.cluster import joined
+        from residua.predict import spread
+
+        make = spread(files, **how)  # what is wrong with them is said before anything is started
+        cluster = joined(address, device=how["device"])
+    try:
+        yield make(cluster)
+    finally:
+        cluster.close()
+
+
 def _answer(
-    model: "Model | Ensemble", wanted: Sequence[str], target: Path, journal: "Journal", top: int, answered: list[bool]
+    model: "Answering", wanted: Sequence[str], target: Path, journal: "Journal", top: int, answered: list[bool]
 ) -> None:
     """Answer what is not answered yet, and write all of it. Raises Interrupted after Ctrl-C."""
     from residua.predict import pictures, write

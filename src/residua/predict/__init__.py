@@ -4,6 +4,7 @@ from residua.predict.inputs import pictures, readers
 from residua.predict.journal import Journal, asked
 from residua.predict.model import Ensemble, Model, load, together
 from residua.predict.result import Failure, Prediction, Result
+from residua.predict.spread import Spread, spread
 from residua.predict.table import write
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "Model",
     "Prediction",
     "Result",
+    "Spread",
     "asked",
     "load",
     "pictures",
     "readers",
+    "spread",
     "together",
     "write",
 ]

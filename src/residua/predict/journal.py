@@ -131,8 +131,10 @@ def _plain(name: str) -> str:
 
 def asked(files: Sequence[Path], top: int) -> dict[str, Any]:
     """What answers depend on beside the pictures: the models, and how many classes are named."""
-    digests = []
-    for path in files:
-        with open(path, "rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return {"model": digests, "top": top}
+    return {"model": list(map(digest, files)), "top": top}
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

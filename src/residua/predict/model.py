@@ -160,11 +160,23 @@ def together(models: Sequence[Model]) -> Model | Ensemble:
     return models[0] if len(models) == 1 else Ensemble(tuple(models))
 
 
-def load(path: str | Path, *, device: str = "auto", precision: str = "fp32", threads: int | None = None) -> Model:
-    """The model of a file, placed on a device. Raises DataError for a damaged or foreign file."""
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    threads: int | None = None,
+    readers: int | None = None,
+) -> Model:
+    """The model of a file, placed on a device; `readers` pictures are read at a time (None: one for each core).
+
+    Raises DataError for a damaged or foreign file.
+    """
     net, header = modelfile.load(path)
     view = view_of(header, path)
-    engine = decide(device=device, precision=precision, threads=threads, side_px=view.side_px, in_memory=False)
+    engine = decide(
+        device=device, precision=precision, threads=threads, workers=readers, side_px=view.side_px, in_memory=False
+    )
     return Model(engine.place(net), header, view, engine)
 
 

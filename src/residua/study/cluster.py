@@ -1,11 +1,10 @@
 """The cells of a study as tasks of a Ray cluster: the one at an address, or one that is started on this machine."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from residua.errors import DataError, UsageError
+from residua.cluster import joined
 from residua.study.engines import Message
 
 #: Seconds that a cell's worker may take to hear that it shall stop.
@@ -21,27 +20,15 @@ class Cluster:
 
     def __init__(self, *, cells: int, jobs: int | None, threads: int, address: str | None, device: str) -> None:
         """Join the cluster at `address`, or start one. Raises UsageError without Ray, DataError without a cluster."""
-        try:
-            import ray
-            from ray.util.queue import Queue
-        except ImportError as e:
-            raise UsageError("--engine ray needs Ray, which is not installed: pip install 'residua[ray]'") from e
-        self.ray = ray
-        self.ours = not ray.is_initialized()
-        try:
-            if self.ours:
-                ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False,
-                         logging_level=logging.ERROR)  # fmt: skip
-        except (ConnectionError, ValueError, RuntimeError) as e:
-            raise DataError(f"no Ray cluster at {address or 'this machine'}: {str(e).splitlines()[0]}") from e
-        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(has.get("GPU", 0)) if device in ("auto", "cuda") else 0
-        at_a_time = gpus or max(1, int(has.get("CPU", 1)) // threads)
-        self.slots = max(1, min(cells, jobs or at_a_time))
-        self.where = f"a Ray cluster of {int(has.get('CPU', 0))} cores" + (f" and {gpus} GPUs" if gpus else "")
+        self.cluster = joined(address, device=device.partition(":")[0])
+        from ray.util.queue import Queue
+
+        self.ray, gpus = self.cluster.ray, self.cluster.gpus
+        self.slots = max(1, min(cells, jobs or self.cluster.slots(threads)))
+        self.where = self.cluster.where
         self.inbox = Queue(actor_options={"num_cpus": 0})
         self.at_work: dict[str, Any] = {}
-        self.remote = ray.remote(num_cpus=threads, num_gpus=1 if gpus else 0, max_retries=0)(_train)
+        self.remote = self.ray.remote(num_cpus=threads, num_gpus=1 if gpus else 0, max_retries=0)(_train)
 
     def begin(self, task: Mapping[str, Any]) -> None:
         """Hand the task to the cluster."""
@@ -88,8 +75,7 @@ class Cluster:
         for ref in self.at_work.values():
             self.ray.cancel(ref, force=True)
         self.inbox.shutdown(force=True)
-        if self.ours:
-            self.ray.shutdown()
+        self.cluster.close()
 
 
 def _train(task: Mapping[str, Any], inbox: Any) -> None:
