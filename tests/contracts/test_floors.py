@@ -36,6 +36,7 @@ LIBRARIES = {
     "detect": {"numpy", "torch", "torchvision", "PIL", "faster_coco_eval"},
     "localize": {"numpy", "torch", "torchvision"},
     "depth": {"numpy", "torch"},
+    "export": {"numpy", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf"},
     "study": {"numpy", "torch", "ray"},
     "predict": {"numpy", "torch", "pyarrow"},
     "explain": {"numpy", "torch", "PIL", "captum"},

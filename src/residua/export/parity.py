@@ -28,13 +28,14 @@ class Row:
     limit: float | None
     scale: float
     same: int
+    answers: int
 
     @property
     def agrees(self) -> bool:
         """Whether the difference is a number within the limit and, where there is one, all answers are the same."""
         if not np.isfinite(self.difference):
             return False
-        return self.limit is None or (self.difference <= self.limit and self.same == self.batch)
+        return self.limit is None or (self.difference <= self.limit and self.same == self.answers)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Parity:
                 limit = "" if r.limit is None else f", at most {r.limit:.1e} is rounding"
                 raise NumericError(
                     f"{what} does not say what the model says: {self.unit} differ by {r.difference:.3g}{limit}; "
-                    f"{r.same} of {r.batch} answers are the same (batch of {r.batch}, {r.height} x {r.width} px)"
+                    f"{r.same} of {r.answers} answers are the same (batch of {r.batch}, {r.height} x {r.width} px)"
                 )
         a = self.accuracy
         if a is not None and not a.agrees:
@@ -114,12 +115,20 @@ def row(model: Floats, exported: Floats, sides: tuple[int, int], *, exact: bool)
     Answers count as the same where the model's own two best are closer to each other than the limit.
     """
     if model.shape != exported.shape:
-        return Row(len(model), *sides, float("inf"), TOLERANCE if exact else None, 0.0, 0)
+        return Row(len(model), *sides, float("inf"), TOLERANCE if exact else None, 0.0, 0, len(model))
     with np.errstate(invalid="ignore"):
         difference = float(np.abs(model.astype(np.float64) - exported).max(initial=0.0))
     scale = float(np.abs(model).max(initial=0.0))
     limit = TOLERANCE * max(1.0, scale)
-    return Row(len(model), *sides, difference, limit if exact else None, scale, int(same(model, exported, limit).sum()))
+    return Row(
+        len(model),
+        *sides,
+        difference,
+        limit if exact else None,
+        scale,
+        int(same(model, exported, limit).sum()),
+        len(model),
+    )
 
 
 def same(model: Floats, exported: Floats, limit: float = 0.0) -> npt.NDArray[np.bool_]:

@@ -1,10 +1,12 @@
 """PyTorch's own format (``torch.export``): read again with torch alone."""
 
+import io
 import json
 import logging
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +83,11 @@ def harmless(path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings and log lines of exporters: what they warn of is checked on the file itself."""
-    import warnings
-
+    """Without the warnings, log lines and bars of exporters: what they warn of is checked on the file itself."""
     disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
             yield
     finally:
         logging.disable(disabled)
