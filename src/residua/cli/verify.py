@@ -1,6 +1,5 @@
 """``residua verify EXPORTED MODEL DATA``: does the exported file still say what the model says?"""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,7 +63,7 @@ def verify(
         from residua.export import verify
 
         found, parity = verify(
-            Path(file), path, data, split=split, root=root, limit=limit, tolerance=tolerance
+            file, path, data, split=split, root=root, limit=limit, tolerance=tolerance
         )  # fmt: skip
     if json:
         from residua.cli.terminal import emit

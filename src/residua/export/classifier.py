@@ -1,7 +1,7 @@
 """A classifier on its way out: what its file will say, and whether that file answers as it does."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from residua.data.view import View
 from residua.errors import DataError
+from residua.evaluate import tempered
 from residua.export.exported import Array, Exported
 from residua.export.graphs import ANY, RAW, SQUARE, Graph, graph
 from residua.export.parity import Accuracy, Floats, Parity, Row, accuracy, row
@@ -90,9 +91,16 @@ class Classifier:
         if exported.takes == ANY:
             height, width = (min(p.shape[d] for p in pictures) for d in (1, 2))
             pictures = [p[:, :height, :width] for p in pictures]
-        ours, theirs = self.logits(pictures), answers(exported, self.fed(exported.takes, pictures))
+        ours, found = self.logits(pictures), exported.run(self.fed(exported.takes, pictures))
         sides = (pictures[0].shape[1], pictures[0].shape[2]) if exported.takes == ANY else (self.view.side_px,) * 2
-        return row(ours, theirs, sides, exact=exact)
+        made = row(ours, np.asarray(found["logits"]), sides, exact=exact)
+        if not exact or "probabilities" not in found:
+            return made
+        temperature = self.header.temperature or 1.0
+        wanted = tempered(torch.from_numpy(ours), self.header.temperature).softmax(1).numpy()
+        apart = float(np.abs(wanted - found["probabilities"]).max(initial=0.0))
+        assert made.limit is not None
+        return replace(made, probability=apart, probability_limit=made.limit / min(1.0, temperature))
 
     def accuracy(self, exported: Exported, shown: Shown, tolerance: float | None) -> Accuracy:
         """How often both are right about labelled pictures."""
@@ -172,6 +180,6 @@ def same_classes(classes: Sequence[str], exported: Exported) -> None:
     """Raise DataError for a file of other classes."""
     if list(classes) != list(exported.words["classes"]):
         raise DataError(
-            f"{exported.path} was exported from another model: it tells {len(exported.words['classes'])} classes apart, "
-            f"not these {len(classes)}"
+            f"{exported.path} was exported from another model: "
+            f"it has {len(exported.words['classes'])} classes, and not these {len(classes)}"
         )

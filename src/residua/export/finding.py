@@ -19,7 +19,9 @@ SMALL_PROPOSAL, SMALL_ANSWER = 1e-3, 1e-2
 
 
 class Finding(nn.Module):
-    """One picture, uint8 (1, C, h, w) as the view scales it -> boxes (n, 4) in its pixels, classes (n,), scores (n,)."""
+    """One picture, uint8 (1, C, h, w) as the view scales it -> boxes (n, 4) in its pixels, classes and scores (n,)."""
+
+    colour: Tensor
 
     def __init__(self, net: Detector, view: BoxView) -> None:
         """Of a detector, whose norms are folded in a copy."""
@@ -75,7 +77,8 @@ class Finding(nn.Module):
         )
         y = rows[:, None].expand(-1, seen.shape[3]).reshape(-1)
         places = torch.stack([columns.repeat(seen.shape[2]), y], 1).repeat(1, 2)
-        return (places[:, None] + getattr(self, f"anchors{i}")[None]).reshape(-1, 4)
+        own: Tensor = getattr(self, f"anchors{i}")
+        return (places[:, None] + own[None]).reshape(-1, 4)
 
     def pooled(self, maps: list[Tensor], boxes: Tensor) -> Tensor:
         """Of each box (R, 4) what the map that suits its size shows: (R, C, S, S).

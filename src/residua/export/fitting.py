@@ -2,9 +2,11 @@
 
 What formats call an antialiased resize differs from torch's by a step of 255 here and there, and by more in places; a
 net then says something else. So the weights of each axis are computed in the graph, as torch computes them for bytes:
-in double precision, rounded to 16-bit integers, each axis rounded to bytes (aten/src/ATen/native/cpu/UpSampleKernel.cpp,
-after Pillow). A product of doubles is exact for such numbers, in whatever order a runtime adds them up.
+in double precision, rounded to 16-bit integers, each axis rounded to bytes (UpSampleKernel.cpp of torch, after Pillow).
+A product of doubles is exact for such numbers, in whatever order a runtime adds them up.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,9 @@ COARSE = 4
 
 class Fitting(nn.Module):
     """What `View.picture` does, for pictures of one size: uint8 (N, C, H, W) -> float64 (N, C, S, S), whole numbers."""
+
+    powers: Tensor
+    colour: Tensor
 
     def __init__(self, view: View) -> None:
         """Of a view."""
@@ -80,7 +85,7 @@ class Fitting(nn.Module):
             places = low + torch.arange(self.width * COARSE + 1, device=i.device)
         beside = (places - low).double() + (low.double() - centre) + 0.5
         inverse = torch.where(scale >= 1.0, 1.0 / scale, 1.0)
-        shares = (linear if self.width == 2 else cubic)((beside * inverse).abs())
+        shares = FILTERS[self.view.interpolation]((beside * inverse).abs())
         shares = torch.where((places >= low) & (places < high), shares, 0.0)
         return shares / shares.sum(1, keepdim=True)
 
@@ -114,3 +119,6 @@ def cubic(x: Tensor) -> Tensor:
     near = (1.5 * x - 2.5) * x * x + 1.0
     far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
     return torch.where(x < 1.0, near, torch.where(x < 2.0, far, 0.0))
+
+
+FILTERS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": linear, "bicubic": cubic}

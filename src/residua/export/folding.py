@@ -15,6 +15,9 @@ Norm = nn.BatchNorm2d | FrozenBatchNorm2d
 class Affine(nn.Module):
     """A norm that has no convolution before it: (N, C, H, W) times a number a channel, plus another."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, scale: Tensor, shift: Tensor) -> None:
         """Take the numbers (C,)."""
         super().__init__()

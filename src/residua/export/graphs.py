@@ -11,12 +11,15 @@ from residua.errors import UsageError
 from residua.export.fitting import Fitting
 from residua.export.folding import folded
 
-#: How a file takes pictures: of any size; already at the view's side; as normalised numbers.
-ANY, SQUARE, RAW = "any", "square", "raw"
+#: How a file takes pictures: of any size; at the view's side; as normalised numbers; scaled as the view scales a whole.
+ANY, SQUARE, RAW, SCALED = "any", "square", "raw", "scaled"
 
 
 class Normalised(nn.Module):
     """Pixels (N, C, S, S), 0 to 255, as the view normalises them: float32."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, view: View) -> None:
         """Of a view."""
@@ -50,7 +53,7 @@ class Naming(nn.Module):
 class Graph:
     """A module to export: an example of its input, the axes of it that may change by name, and its outputs' names.
 
-    `takes` is one of the words above.
+    `takes` is one of the words above. `loose`: torch may assume that sides are not tiny, as far as it says so itself.
     """
 
     module: nn.Module
@@ -58,6 +61,7 @@ class Graph:
     example: Tensor
     axes: dict[int, str]
     outputs: tuple[str, ...]
+    loose: bool = False
 
     @property
     def input(self) -> str:

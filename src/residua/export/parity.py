@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 @dataclass(frozen=True)
 class Row:
     """One batch: how many pictures, their sides, the largest difference and its limit (None: nothing is asked of it),
-    and how many of the answers are the same."""
+    how many of the answers are the same; and the largest difference of probabilities, where the file gives them."""
 
     batch: int
     height: int
@@ -29,11 +29,22 @@ class Row:
     scale: float
     same: int
     answers: int
+    probability: float = 0.0
+    probability_limit: float | None = None
+
+    @property
+    def probabilities(self) -> str:
+        """What is wrong with the probabilities, if anything."""
+        limit = self.probability_limit
+        wrong = limit is not None and not self.probability <= limit
+        return f", probabilities differ by {self.probability:.3g}" if wrong else ""
 
     @property
     def agrees(self) -> bool:
         """Whether the difference is a number within the limit and, where there is one, all answers are the same."""
         if not np.isfinite(self.difference):
+            return False
+        if self.probability_limit is not None and not self.probability <= self.probability_limit:
             return False
         return self.limit is None or (self.difference <= self.limit and self.same == self.answers)
 
@@ -89,7 +100,7 @@ class Parity:
                 limit = "" if r.limit is None else f", at most {r.limit:.1e} is rounding"
                 raise NumericError(
                     f"{what} does not say what the model says: {self.unit} differ by {r.difference:.3g}{limit}; "
-                    f"{r.same} of {r.answers} answers are the same (batch of {r.batch}, {r.height} x {r.width} px)"
+                    f"{r.same} of {r.answers} answers are the same{r.probabilities} (batch of {r.batch}, {r.height} x {r.width} px)"
                 )
         a = self.accuracy
         if a is not None and not a.agrees:

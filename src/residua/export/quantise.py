@@ -43,7 +43,7 @@ def _onnx(graph: Graph, words: Mapping[str, Any], path: Path, inputs: Sequence[A
         def __init__(self) -> None:
             self.rest = iter(inputs)
 
-        def get_next(self) -> dict[str, Array] | None:  # type: ignore[override]
+        def get_next(self) -> dict[str, Array] | None:
             """The next one; None behind the last."""
             return next(({graph.input: x} for x in self.rest), None)
 
@@ -60,7 +60,10 @@ def _onnx(graph: Graph, words: Mapping[str, Any], path: Path, inputs: Sequence[A
 
 
 def outside(made: Any) -> list[str]:
-    """The names of the nodes before the first convolution: what is done to pixels stays as it is."""
+    """The names of the nodes that stay as they are: what is done to pixels, the first convolution, the classifier.
+
+    The first and the last layer cost little and matter most.
+    """
     makers = {output: node for node in made.graph.node for output in node.output}
     first = next(node for node in made.graph.node if node.op_type == "Conv")
     found, todo = dict[str, None](), [first.input[0]]
@@ -69,7 +72,8 @@ def outside(made: Any) -> list[str]:
         if node is not None and node.name not in found:
             found[node.name] = None
             todo += node.input
-    return list(found)
+    last = [node for node in made.graph.node if node.op_type == "Gemm"][-1:]
+    return [*found, first.name, *(node.name for node in last)]
 
 
 def _openvino(graph: Graph, words: Mapping[str, Any], inputs: Sequence[Array]) -> Any:

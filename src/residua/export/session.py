@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from residua.errors import DataError, UsageError
-from residua.export import classifier, quantise, to_onnx, to_openvino, to_pt2
+from residua.export import boxes, classifier, quantise, to_onnx, to_openvino, to_pt2
 from residua.export.exported import FORMAT, Array, Exported, need
 from residua.export.graphs import Graph
 from residua.export.keeping import proved
@@ -68,9 +68,7 @@ class Done:
 def subject(path: Path) -> Subject:
     """The model of a file of any task. Raises DataError."""
     task = modelfile.task_of(path)
-    if task in (None, modelfile.CLASSIFICATION):
-        return classifier.load(path)
-    raise DataError(f"{path} is a model for {task}")
+    return classifier.load(path) if task in (None, modelfile.CLASSIFICATION) else boxes.load(path, task)
 
 
 def export(model: Path, target: Path, options: Options, heard: Callable[[str], object] = lambda line: None) -> Done:
@@ -83,6 +81,8 @@ def export(model: Path, target: Path, options: Options, heard: Callable[[str], o
     if options.int8 and options.to == "pt2":
         raise UsageError("--int8 is for onnx and openvino: torch has no well-kept way to an int8 pt2 file")
     of, form = subject(model), FORMATS[options.to]
+    if options.int8 and not isinstance(of, classifier.Classifier):
+        raise UsageError("--int8 is for classifiers: what it costs a net that finds boxes is not measured here")
     shown = _pictures(of, options)
     made = of.graph(options.to, options.raw)
     words = _words(of, made, options, model)
@@ -133,7 +133,8 @@ def opened(path: Path) -> Exported:
         raise UsageError(f"{path} is no exported file: give {', '.join(by_suffix)}")
     to, form = by_suffix[path.suffix.lower()]
     need(to, str(path))
-    return form.opened(path)
+    found: Exported = form.opened(path)
+    return found
 
 
 def verify(

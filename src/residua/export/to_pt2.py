@@ -24,7 +24,7 @@ WORDS = f"{KEY}.json"
 
 def traced(graph: Graph) -> ExportedProgram:
     """The graph as torch traces it, for every batch from one on; without the paths of this machine's files."""
-    axes = {axis: torch.export.Dim(name, min=1) for axis, name in graph.axes.items()}
+    axes = {a: torch.export.Dim.DYNAMIC if graph.loose else torch.export.Dim(n, min=1) for a, n in graph.axes.items()}
     with quiet(), torch.no_grad():
         program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=(axes,))
     for node in program.graph.nodes:
