@@ -75,8 +75,8 @@ class Boxes(ABC):
         }  # fmt: skip
 
     def at_hand(self, root: str | None) -> Shown:
-        """Pictures to ask about where the user gives none."""
-        return made(self.view.channels, self.view.short_px)
+        """Pictures to ask about where the user gives none; not of one colour, on which all places are equally good."""
+        return made(self.view.channels, self.view.short_px, flat=False)
 
     def of_data(
         self, data: str, split: str = "test", *, root: str | None = None, limit: int | None = USUAL

@@ -100,7 +100,8 @@ class Parity:
                 limit = "" if r.limit is None else f", at most {r.limit:.1e} is rounding"
                 raise NumericError(
                     f"{what} does not say what the model says: {self.unit} differ by {r.difference:.3g}{limit}; "
-                    f"{r.same} of {r.answers} answers are the same{r.probabilities} (batch of {r.batch}, {r.height} x {r.width} px)"
+                    f"{r.same} of {r.answers} answers are the same{r.probabilities} "
+                    f"(batch of {r.batch}, {r.height} x {r.width} px)"
                 )
         a = self.accuracy
         if a is not None and not a.agrees:

@@ -98,9 +98,9 @@ def nearest_at_hand(model: Path, data: Any, *, channels: int, side_px: int, root
     return made(channels, side_px)
 
 
-def made(channels: int, side_px: int) -> Shown:
-    """Pictures made from a seed, and not by a camera: smooth colours with edges and grain, of all brightnesses; one
-    black, one white, one of noise."""
+def made(channels: int, side_px: int, *, flat: bool = True) -> Shown:
+    """Pictures made from a seed, and not by a camera: smooth colours with edges and grain, of all brightnesses; one of
+    noise; where `flat` ones are wanted, one black and one white."""
     numbers = torch.Generator().manual_seed(key("export", "pictures") % 2**31)
     short = max(8, round(TIMES * side_px))
     sides = (short, round(1.25 * short))
@@ -118,4 +118,5 @@ def made(channels: int, side_px: int) -> Shown:
         mixed = (0.55 * smooth + 0.35 * edges + 0.15 * grain) * (0.6 + 0.8 * level)
         return (255 * mixed[0].clamp(0, 1)).round().to(torch.uint8)
 
-    return Shown("pictures made from a seed: give real ones with --check DATA", [one(i) for i in range(MADE)])
+    first = 0 if flat else 2
+    return Shown("pictures made from a seed: give real ones with --check DATA", [one(i) for i in range(first, MADE)])
