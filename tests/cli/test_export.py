@@ -60,7 +60,7 @@ def test_one_flipped_weight_ends_an_export_with_4_and_leaves_no_file(residua, tr
         flip(folder / f"{name}.onnx")
 
     monkeypatch.setattr(to_onnx, "write", broken)
-    ran = residua("export", trained, "--to", "onnx", "--out", tmp_path / "a.onnx")
+    ran = residua("export", trained, "--to", "onnx", "--raw", "--out", tmp_path / "a.onnx")
     assert ran.code == 4 and ran.out == "" and left(tmp_path) == []
     assert "the onnx file does not say what the model says: logits differ by" in ran.err
 
@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_no_file(residua, trained, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(to_onnx, "opened", stopped)
-    ran = residua("export", trained, "--to", "onnx", "--out", tmp_path / "a.onnx")
+    ran = residua("export", trained, "--to", "onnx", "--raw", "--out", tmp_path / "a.onnx")
     assert ran.code == 130 and left(tmp_path) == []
 
 
@@ -153,7 +153,7 @@ def test_names_that_are_unusual_stay_as_they_are(residua, tmp_path):
     model = saved(tmp_path / "möd el's.safetensors", "cifar_resnet8", names=names)
     for to, end in (("onnx", "onnx"), ("openvino", "xml")):
         out = tmp_path / f"aus gäng [1].{end}"
-        assert residua("export", model, "--to", to, "--out", out).code == 0
+        assert residua("export", model, "--to", to, "--raw", "--out", out).code == 0
         assert opened(out).words["classes"] == names
 
 

@@ -31,7 +31,12 @@ def alike(net, side, channels=3):
     assert (ours - theirs).abs().max() <= 1e-5 * ours.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize(("name", "side"), FAMILIES)
+SLOW = ("alexnet", "vgg11_bn", "googlenet", "preact_resnet18", "plain_preact_resnet18", "resnext29_8x64d:1-1-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [pytest.param(*f, marks=[pytest.mark.slow] if f[0] in SLOW else []) for f in FAMILIES]
+)
 def test_a_folded_net_says_the_same_and_has_no_norms(name, side):
     torch.manual_seed(0)
     alike(shaken(build(name, classes=5)), side)
