@@ -1,4 +1,4 @@
-"""Models as files that other programs run, compared with the model before they get their names. Floor 3: it knows models of every task."""
+"""Models as files that other programs run, compared before they get their names. Floor 3: of models of every task."""
 
 from residua.export.exported import Exported
 from residua.export.parity import Accuracy, Parity, Row
