@@ -44,6 +44,8 @@ What scripts may rely on; errors are fractions, and numbers that are not finite 
 | `archs` | a list of `name`, `layers`, `params`, `macs`, `family`, `source` |
 | `describe` | `name`, `file`, `family`, `source`, `layers`, `classes`, `channels`, `side_px`, `params`, `macs`, `activation_bytes`, `table`: `name`, `kind`, `out_shape`, `params`, `macs`, `receptive_field` |
 | `convert` | `out`, `layout`, `name`, `classes`, `params`, `view` |
+| `export` | `out`, `to`, `bytes`, `seconds`, `task`, `arch`, `precision`, `classes`, `input`: `name`, `takes`, `dtype`, `shape`, `order`, `channels`, `before`; `outputs`: `name`, `shape`, `is`; `int8`, `residua`, `parity`: `pictures`, `unit`, `batches`: `batch`, `height`, `width`, `difference`, `limit`, `scale`, `same`, `answers`, `probability`, `probability_limit`, `agrees`; `accuracy`: `n`, `model`, `exported`, `same`, `tolerance`, `lost_points`, `agrees`; `agrees` |
+| `verify` | `exported`, `to`, `precision`, `model`, `data`, `split`; `pictures`, `unit`, `batches`, `accuracy`, `agrees` (as `parity` of `export`) |
 | `report` | `run`, `report` |
 | `train --print-config` | the options, `recipe` as an object |
 """  # noqa: E501

@@ -16,6 +16,7 @@ from residua.cli.describe import describe
 from residua.cli.detect import app as detect
 from residua.cli.eval import evaluate
 from residua.cli.explain import explain as explain_pictures
+from residua.cli.export import export
 from residua.cli.help import Command, Group, show
 from residua.cli.localize import app as localize
 from residua.cli.predict import predict
@@ -24,6 +25,7 @@ from residua.cli.shard import shard
 from residua.cli.study import study
 from residua.cli.terminal import first, one_line
 from residua.cli.train import train
+from residua.cli.verify import verify
 from residua.errors import Interrupted, Lost, ResiduaError
 from residua.words import unknown
 
@@ -72,6 +74,8 @@ app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)
 app.command("describe", cls=Command)(describe)
 app.command("convert", cls=Command)(convert)
+app.command("export", cls=Command)(export)
+app.command("verify", cls=Command)(verify)
 app.add_typer(detect)
 app.add_typer(localize)
 app.add_typer(depth)

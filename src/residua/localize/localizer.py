@@ -156,7 +156,7 @@ class Localizer(nn.Module):
         cut = roi_align(images.float(), rois, (images.shape[2], images.shape[3]), sampling_ratio=2, aligned=True)
         out = self.refiner(cut.contiguous(memory_format=torch.channels_last)).float()
         k = self.row.classes
-        own = torch.arange(len(out), device=out.device)
+        own = torch.arange(out.shape[0], device=out.device)
         return out[own, classes], out[:, k:].view(-1, k, 4)[own, classes]
 
 

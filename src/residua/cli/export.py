@@ -1,0 +1,173 @@
+"""``residua export MODEL --to FORMAT``: a file that other programs run, and that answers as the model does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, starting
+from residua.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from residua.export import Done
+
+#: The file that each format ends in.
+SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="a model file, or a run folder")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="|".join(SUFFIXES),
+            help="ONNX, PyTorch's own (torch.export), or OpenVINO",
+            callback=one_of("--to", tuple(SUFFIXES)),
+            autocompletion=starting(tuple(SUFFIXES)),
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="the file to write; it must not exist", show_default="MODEL's name, here"
+        ),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="the bare net: normalised numbers in, logits out; nothing before or behind it"),
+    ] = False,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            "--check",
+            metavar="DATA",
+            help="compare on test pictures of these data, and the accuracy too",
+            show_default="the training's known set if it is at hand, else made pictures",
+            autocompletion=starting(data_names),
+            rich_help_panel="comparing",
+        ),
+    ] = None,
+    int8: Annotated[
+        str | None,
+        typer.Option(
+            "--int8",
+            metavar="DATA",
+            help=f"smaller and faster, calibrated on training pictures of {DATA_HELP}; taken only if the test pictures "
+            "say so (onnx and openvino)",
+            autocompletion=starting(data_names),
+            rich_help_panel="int8",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="POINTS",
+            min=0,
+            help="how many points of accuracy int8 may lose on all test pictures",
+            rich_help_panel="int8",
+        ),
+    ] = 0.5,
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="TEXT", help="what the file says of its licence")
+    ] = None,
+    author: Annotated[
+        str | None, typer.Option("--author", metavar="TEXT", help="what the file says of its author")
+    ] = None,
+    root: Root = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model in a format that other programs run, and prove that it answers as the model does.
+
+    Pictures go in as bytes, (n, channels, height, width); scaling, cropping and normalising are in the file, and
+    probabilities come out, so that nobody has to write that again. OpenVINO takes pictures of the view's own side:
+    no resize of its own is exactly the model's. Any batch. The file says what it takes, its classes and its view.
+
+    Before the file gets its name, that very file is asked about the same pictures as the model, 1, 3 and 17 at a time:
+    logits must be the same to rounding, and so must every answer. Where they are not, the command ends with exit code
+    4 and leaves no file. `residua verify` asks again, anywhere.
+
+    Examples:
+      residua export runs/photos-resnet18-1 --to onnx
+      residua export model.safetensors --to openvino --check ./photos --out photos.xml
+      residua export model.safetensors --to onnx --int8 ./photos --tolerance 0.3
+      residua export model.safetensors --to pt2 --raw
+    """
+    from time import perf_counter
+
+    from residua.cli.files import model_file
+
+    if to is None:
+        raise UsageError(f"--to FORMAT is needed: {', '.join(SUFFIXES)}")
+    if check is not None and int8 is not None:
+        raise UsageError("--int8 compares on the test pictures of its own data: leave --check out")
+    if int8 is not None and to == "pt2":
+        raise UsageError("--int8 is for onnx and openvino: torch has no well-kept way to an int8 pt2 file")
+    path = model_file(model)
+    for data in (check, int8):
+        named(data)
+    target, started = _target(out, path, to, int8 is not None), perf_counter()
+    from residua.cli.live import waiting
+    from residua.cli.terminal import say
+
+    with waiting("loading torch and the model"):
+        from residua.export import Options, export
+
+    options = Options(
+        to=to, raw=raw, check=check, int8=int8, tolerance=tolerance, root=root, licence=licence, author=author
+    )
+    done = export(path, target, options, lambda line: say(f"residua: {line}"))
+    _tell(done, to, perf_counter() - started, json)
+
+
+def named(data: str | None) -> None:
+    """Raise UsageError for a word that names no data; what lies on the disk is looked at later."""
+    from residua.data.names import check_spec
+
+    if data is not None and not Path(data).expanduser().exists():
+        check_spec(data)
+
+
+def _target(out: str | None, model: Path, to: str, int8: bool) -> Path:
+    """The file to write, which does not exist yet. Raises UsageError for another ending, DataError."""
+    from residua.cli.files import fresh
+
+    suffix = SUFFIXES[to]
+    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
+    path = Path(out) if out else Path(f"{name}{'-int8' if int8 else ''}{suffix}")
+    if path.suffix != suffix or path.stem.startswith("."):
+        raise UsageError(f"--out {out}: --to {to} writes a file that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {path.parent}")
+    for end in (suffix, ".bin") if to == "openvino" else (suffix,):
+        fresh(str(path.with_suffix(end)), "file")
+    return path
+
+
+def _tell(done: "Done", to: str, seconds: float, json: bool) -> None:
+    from residua.cli.parity import show
+    from residua.cli.terminal import cell, emit, one_line, results, short
+
+    words, size = done.words, sum(p.stat().st_size for p in done.paths)
+    if json:
+        kept = ("task", "arch", "precision", "classes", "input", "outputs", "int8", "residua")
+        emit(
+            {"out": [str(p) for p in done.paths], "to": to, "bytes": size, "seconds": seconds}
+            | {k: words.get(k) for k in kept}
+            | {"parity": done.parity.to_json()}
+        )
+        return
+    console, into = results(), words["input"]
+    paths = " and ".join(map(str, done.paths))
+    console.print(cell(paths, "bold"), cell(f"{words['arch']}, {to}, {words['precision']}, {short(size)}B"))
+    sides = " x ".join(map(str, into["shape"]))
+    console.print(cell(f"  takes {into['name']}: {into['dtype']}, {sides} ({into['order']})"))
+    console.print(cell(f"  before that: {into['before']}", "" if into["takes"] == "any" else "yellow"))
+    for out in words["outputs"]:
+        console.print(cell(f"  gives {out['name']}: {' x '.join(map(str, out['shape']))}, {one_line(out['is'])}"))
+    console.print()
+    show(done.parity)
+    console.print(cell(f"{seconds:.1f} s", "dim"))
