@@ -212,7 +212,7 @@ class UnderWay(ABC):
         for event in self.finite(steps):
             if isinstance(event, Step):
                 if logged := event.step % rarely == 0 or event.step in (1, last):
-                    self.log({"event": "step", **{k: v for k, v in asdict(event).items() if k != "images"}})
+                    self.log({"event": "step", **numbers(event)})
                 self.stepped(event, logged, every)
                 yield event
                 if event.step % per_epoch == 0 or event.step == last:
@@ -244,7 +244,7 @@ class UnderWay(ABC):
         """Judge an epoch by the held-out images, keep the weights if they are the best, write the row."""
         self.pending = epoch
         self.run.settle()  # the workers that show the images are better not forked beside that thread
-        row = {"event": "epoch", **asdict(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]} | self.beside()
+        row = {"event": "epoch", **numbers(epoch), "lr": self.state.optimiser.param_groups[0]["lr"]} | self.beside()
         found = self.judge(epoch)
         if found is None:
             self.keep(self.unjudged(epoch.epoch))
@@ -334,6 +334,11 @@ class UnderWay(ABC):
         self.save()
         again = f"{self.command} --resume {shlex.quote(str(self.run.folder))}"
         raise Interrupted(f"stopped at step {self.state.step} of {self.steps}, saved; go on with: {again}")
+
+
+def numbers(event: Step | Epoch) -> dict[str, Any]:
+    """What metrics.jsonl says of a step or an epoch: skipped steps where there are any."""
+    return {k: v for k, v in asdict(event).items() if k != "images" and (k != "skipped" or v)}
 
 
 def resumption(session: UnderWay, told: str | None, changed: Mapping[str, tuple[Any, Any]]) -> tuple[Decision, ...]:
