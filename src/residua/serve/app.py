@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from residua.serve import v2
 from residua.serve.asking import asked
 from residua.serve.body import bounded
-from residua.serve.guard import GONE, Guard, reply
+from residua.serve.guard import FAILED, GONE, Guard, reply
 from residua.serve.hosted import VERSION, Hall
 from residua.serve.limits import Refused
 from residua.serve.openapi import document, page
@@ -81,7 +81,7 @@ def application(hall: Hall, token: str | None = None) -> ASGIApp:
         Route("/v1/models", models), Route("/v1/predict", predict, methods=["POST"]),
         *v2.routes(hall), Mount("/page", StaticFiles(directory=PAGE)),
     ]  # fmt: skip
-    handlers: Any = {Refused: _refused, HTTPException: _no_route, ClientDisconnect: _gone}
+    handlers: Any = {Refused: _refused, HTTPException: _no_route, ClientDisconnect: _gone, Exception: _failed}
     return Guard(Starlette(routes=routes, lifespan=life, exception_handlers=handlers), hall, token)
 
 
@@ -111,6 +111,10 @@ async def _no_route(request: Request, error: HTTPException) -> Response:
     answer = reply(Refused(error.status_code, lines.get(error.status_code, str(error.detail))))
     answer.headers.update(error.headers or {})
     return answer
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return reply(FAILED)
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:

@@ -20,12 +20,16 @@ STEADY = (*HEALTH, "/metrics")
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 GONE = 499  # what nginx logs for a client that did not wait
 
+FAILED = Refused(500, "the server failed: its log says more")
+
 
 def reply(refused: Refused) -> JSONResponse:
     """The error as a client sees it."""
     headers = {} if refused.retry_after is None else {"Retry-After": str(refused.retry_after)}
     if refused.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if refused.status == 408:  # the rest of the body is not waited for
+        headers["Connection"] = "close"
     return JSONResponse({"error": refused.line}, refused.status, headers)
 
 
@@ -74,7 +78,7 @@ class Guard:
             why = (str(e).splitlines() or [""])[0][:300]
             self.hall.hear({"event": "error", "time": now(), "error": type(e).__name__, "why": why})
             if not status:
-                await reply(Refused(500, "the server failed: its log says more"))(scope, receive, sending)
+                await reply(FAILED)(scope, receive, sending)
         finally:
             self.inside -= 1
             self.hall.meters.in_flight.dec()

@@ -12,7 +12,7 @@ from typing import Any
 from residua.data.decode import BadPicture
 from residua.errors import DataError, ResiduaError
 from residua.nn.modelfile import CLASSIFICATION, task_of
-from residua.serve import classifying, locating
+from residua.serve import classifying
 from residua.serve.answerer import Answerer, Wish
 from residua.serve.lane import Lane, Pools
 from residua.serve.limits import Limits, Refused, Room
@@ -49,7 +49,13 @@ def edition(file: Path, machine: Machine) -> Edition:
     """The model of a file, proven by an answer. Raises DataError, UsageError."""
     task = task_of(file) or CLASSIFICATION
     where = vars(machine)
-    model = classifying.load(file, **where) if task == CLASSIFICATION else locating.load(file, task, **where)
+    model: Answerer
+    if task == CLASSIFICATION:
+        model = classifying.load(file, **where)
+    else:
+        from residua.serve import locating  # what it needs of torchvision takes seconds to import
+
+        model = locating.load(file, task, **where)
     try:
         model.prove()
     except Exception as e:  # weights that fit and yet do not compute

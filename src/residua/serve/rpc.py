@@ -12,7 +12,7 @@ import numpy as np
 from residua.errors import UsageError
 from residua.serve import infer, tensors
 from residua.serve.answerer import Values
-from residua.serve.guard import allowed, now
+from residua.serve.guard import FAILED, allowed, now
 from residua.serve.hosted import Hall
 from residua.serve.limits import Refused
 from residua.serve.messages import SERVICE, messages
@@ -83,7 +83,7 @@ class Rpc:
                 code, line = CODES.get(e.status, Code.INTERNAL), e.line
             except Exception as e:
                 self.hall.hear({"event": "error", "time": now(), "error": type(e).__name__, "why": str(e)[:300]})
-                code, line = Code.INTERNAL, "the server failed: its log says more"
+                code, line = Code.INTERNAL, FAILED.line
             finally:
                 self._tell(name, context, code, time.monotonic() - began, told)
             return await context.abort(code, line)

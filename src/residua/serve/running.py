@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import uvicorn
 from residua.errors import UsageError
 from residua.serve.app import application
 from residua.serve.connection import protocol
+from residua.serve.guard import now
 from residua.serve.hosted import Hall
 
 #: Accepted connections whose request is still on its way have so long once nothing more is accepted.
@@ -35,12 +37,60 @@ class Door:
         return self.host in ("127.0.0.1", "::1", "localhost")
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signals: it would end the process by the signal that it got."""
+class Server(uvicorn.Server):
+    """HTTP and gRPC for the models of a hall, until `end` is called. Signals are left to whoever runs it: uvicorn would
+    end the process by the one that it got."""
+
+    def __init__(self, hall: Hall, door: Door) -> None:
+        """Not started yet."""
+        limits = hall.limits
+        super().__init__(uvicorn.Config(
+            application(hall, door.token), http=protocol(limits), ws="none", lifespan="on", log_config=None,
+            log_level="critical", access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=5,
+            timeout_graceful_shutdown=round(2 * limits.seconds) + GRACE_SECONDS,
+        ))  # fmt: skip
+        self.hall, self.door, self.asked = hall, door, asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """None."""
         yield
+
+    def end(self) -> None:
+        """Begin to end: well, or at once where it was asked before."""
+        self.force_exit = self.asked.is_set()
+        self.asked.set()
+
+    async def answer(self, http: socket.socket, started: Callable[[str, str | None], None]) -> None:
+        """Answer on this socket until the end; `started` hears the addresses of HTTP and gRPC. Raises UsageError."""
+        door, rpc = self.door, None
+        if door.grpc_port is not None:
+            from residua.serve.rpc import Rpc
+
+            rpc = Rpc(self.hall, door.token)
+        serving = asyncio.create_task(self.serve([http]))
+        try:
+            while not self.started and not serving.done():
+                await asyncio.sleep(0.01)
+            at = None if rpc is None else await rpc.start(door.host, door.grpc_port or 0)
+            started(f"http://{_address(door.host, http.getsockname()[1])}", at)
+            asked = asyncio.create_task(self.asked.wait())
+            await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            await self._leave()
+            if rpc is not None:
+                await rpc.stop(0 if self.force_exit else self.hall.limits.seconds)
+        finally:
+            self.should_exit = True
+            await serving
+
+    async def _leave(self) -> None:
+        """Tell clients to go, then stop accepting; what was accepted may still ask, and is answered."""
+        self.hall.leaving = True
+        await asyncio.sleep(0 if self.force_exit else self.hall.limits.farewell_seconds)
+        for listener in self.servers:
+            listener.close()
+        await asyncio.sleep(0 if self.force_exit else LAST_WORDS_SECONDS)
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -55,56 +105,35 @@ def listening(host: str, port: int) -> socket.socket:
 
 def serve(hall: Hall, door: Door, started: Callable[[str, str | None], None]) -> None:
     """Answer until SIGTERM or Ctrl-C; `started` hears the addresses of HTTP and gRPC. Raises UsageError."""
+
+    async def until_told(http: socket.socket) -> None:
+        server = Server(hall, door)
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sign, server.end)
+        await server.answer(http, started)
+
+    _log_to(hall)
     with listening(door.host, door.port) as http:
-        asyncio.run(_serve(hall, door, http, started))
+        asyncio.run(until_told(http))
 
 
-async def _serve(hall: Hall, door: Door, http: socket.socket, started: Callable[[str, str | None], None]) -> None:
-    limits = hall.limits
-    config = uvicorn.Config(
-        application(hall, door.token), http=protocol(limits), ws="none", lifespan="on", log_config=None,
-        log_level="critical", access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=5,
-        timeout_graceful_shutdown=round(2 * limits.seconds) + GRACE_SECONDS,
-    )  # fmt: skip
-    server, told = _Server(config), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, _told, server, told)
-    rpc = None
-    if door.grpc_port is not None:
-        from residua.serve.rpc import Rpc
+class _Heard(logging.Handler):
+    """What libraries log, in the server's own log."""
 
-        rpc = Rpc(hall, door.token)
-    serving = asyncio.create_task(server.serve([http]))
-    try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        at = None if rpc is None else await rpc.start(door.host, door.grpc_port or 0)
-        started(f"http://{_address(door.host, http.getsockname()[1])}", at)
-        leaving = asyncio.create_task(told.wait())
-        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        await _leave(hall, server)
-        if rpc is not None:
-            await rpc.stop(0 if server.force_exit else limits.seconds)
-    finally:
-        server.should_exit = True
-        await serving
+    def __init__(self, hall: Hall) -> None:
+        super().__init__(logging.WARNING)
+        self.hall = hall
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = " ".join(record.getMessage().split())[:300]
+        self.hall.hear({"event": "log", "time": now(), "from": record.name, "level": record.levelname, "line": line})
 
 
-def _told(server: uvicorn.Server, told: asyncio.Event) -> None:
-    """End well; told a second time, at once."""
-    server.force_exit = told.is_set()
-    told.set()
-
-
-async def _leave(hall: Hall, server: uvicorn.Server) -> None:
-    """Tell clients to go, then stop accepting; what was accepted may still ask, and is answered."""
-    hall.leaving = True
-    await asyncio.sleep(0 if server.force_exit else hall.limits.farewell_seconds)
-    for listener in server.servers:
-        listener.close()
-    await asyncio.sleep(0 if server.force_exit else LAST_WORDS_SECONDS)
+def _log_to(hall: Hall) -> None:
+    """Hear warnings of all libraries but of the parser of forms: it logs what clients send, who are told so anyway."""
+    logging.captureWarnings(True)
+    logging.basicConfig(handlers=[_Heard(hall)])
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 def _address(host: str, port: int) -> str:

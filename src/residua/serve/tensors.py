@@ -57,7 +57,7 @@ def of_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) 
     kind = np.dtype(KINDS[datatype]).newbyteorder("<")
     if len(raw) != count * kind.itemsize:
         raise Refused(400, f"input {name!r}: {len(raw):,} bytes, its shape needs {count * kind.itemsize:,}")
-    return Named(name, datatype, np.frombuffer(raw, kind).reshape(shape).astype(KINDS[datatype], copy=False))
+    return Named(name, datatype, np.frombuffer(raw, kind).reshape(shape).astype(KINDS[datatype]))
 
 
 def _strings(name: str, raw: memoryview, count: int) -> Values:
