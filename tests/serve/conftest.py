@@ -17,9 +17,11 @@ from PIL import Image
 
 from residua.boxes.view import BoxView
 from residua.data.view import View
-from residua.detect import detector, modelfile as detector_file
+from residua.detect import detector
+from residua.detect import modelfile as detector_file
 from residua.detect.row import detector_row
-from residua.localize import localizer, modelfile as localizer_file
+from residua.localize import localizer
+from residua.localize import modelfile as localizer_file
 from residua.localize.row import LocalizerRow
 from residua.nn import modelfile
 from residua.nn.zoo import build, find
@@ -80,8 +82,8 @@ class Kinds:
 @pytest.fixture(scope="session")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
     root = tmp_path_factory.mktemp("served")
-    names = ("classifier", "detector", "localizer")
-    return Kinds(*(make(root / f"{n}.safetensors") for n, make in zip(names, (classifier, detector_model, localizer_model), strict=True)))  # fmt: skip
+    makers = {"classifier": classifier, "detector": detector_model, "localizer": localizer_model}
+    return Kinds(**{name: make(root / f"{name}.safetensors") for name, make in makers.items()})
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+
 from serve.conftest import picture, serving, within
 
 PICTURE = picture()
@@ -131,12 +132,13 @@ def test_a_net_that_fails_is_a_500_in_one_line_and_the_server_lives(hosted, monk
 def test_with_a_token_only_probes_and_the_page_are_open(hosted):
     async def test(here):
         good, bad = {"authorization": "Bearer s3cret"}, {"authorization": "Bearer s3cres"}
+        free = ("/", "/docs", "/openapi.json", "/health/live", "/v2/health/ready", "/page/page.js")
         paths = ("/v1/models", "/metrics", "/v2", "/v2/models/classifier", "/nothing")
         return (
             [(await here.client.get(p)).status_code for p in paths],
             [(await here.client.get(p, headers=bad)).status_code for p in paths],
             [(await here.client.get(p, headers=good)).status_code for p in paths],
-            [(await here.client.get(p)).status_code for p in ("/", "/docs", "/openapi.json", "/health/live", "/v2/health/ready", "/page/page.js")],
+            [(await here.client.get(p)).status_code for p in free],
             await here.client.get("/v1/models"),
         )  # fmt: skip
 

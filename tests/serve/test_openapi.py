@@ -1,14 +1,15 @@
 """The description of the interface: valid, true, and readable without a network."""
 
+import json
 import re
+import subprocess
+import sys
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
-from serve.conftest import picture, serving, within
 
 from residua.serve.openapi import document, page
+from serve.conftest import picture, serving, within
 
 
 def test_the_description_lists_what_the_application_answers(hosted):
@@ -48,35 +49,21 @@ def test_the_page_needs_nothing_from_elsewhere_and_describes_every_path():
 
 
 @pytest.mark.slow
-def test_no_request_that_the_description_suggests_or_forbids_is_a_surprise(hosted):
-    from schemathesis.checks import not_a_server_error
-    from schemathesis.specs.openapi.checks import (
-        content_type_conformance,
-        negative_data_rejection,
-        response_schema_conformance,
-        status_code_conformance,
+def test_no_request_that_the_description_suggests_or_forbids_is_a_surprise(hosted, tmp_path):
+    """schemathesis: no 5xx, and nothing that the description does not foresee."""
+    api = document()
+    for path, verbs in api["paths"].items():
+        for parameter in (p for verb in verbs.values() for p in verb.get("parameters", [])):
+            if path.startswith("/v2/models"):  # else nearly all that is tried is another model
+                parameter["schema"] = {"enum": [{"model": "classifier", "version": "1"}[parameter["name"]]]}
+    (tmp_path / "openapi.json").write_text(json.dumps(api))
+    checks = (
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
+        "negative_data_rejection,allow_header_conformance"
     )
-
-    checks = [
-        not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
-        negative_data_rejection,
-    ]  # fmt: skip
     with serving([hosted["classifier"]], farewell_seconds=0.0) as there:
-        schema = schemathesis.openapi.from_url(f"{there.url}/openapi.json")
-        tried = 0
-        for result in schema.get_all_operations():
-            operation = result.ok()
-
-            @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-            @schemathesis.pytest.parametrize if False else (lambda f: f)
-            def try_it(case):
-                nonlocal tried
-                tried += 1
-                case.call_and_validate(checks=checks)
-
-            operation.as_strategy
-            from hypothesis import given
-
-            for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE):
-                given(case=operation.as_strategy(generation_mode=mode))(try_it)()
-        assert tried > 300
+        words = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json"), "--url", there.url]
+        words += ["--checks", checks, "--max-examples", "40", "--phases", "coverage,fuzzing", "--seed", "1"]
+        done = subprocess.run([*words, "--no-color"], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+        assert len(there.heard) > 500

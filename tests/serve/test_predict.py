@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from serve.conftest import CLASSES, picture, within
 
 from residua.api import load
+from serve.conftest import CLASSES, picture, within
 
 PICTURES = [picture(i, (20 + i, 30)) for i in range(5)]
 
@@ -98,7 +98,7 @@ def test_reasons_come_as_a_picture_and_by_unit(hosted):
 
     why = within([hosted["classifier"]], test)["predictions"][0]["explanation"]
     assert Image.open(io.BytesIO(base64.b64decode(why["map"]))).size == (20, 30)
-    assert why["target"] == "bee" and [u["unit"] for u in why["units"]][0] == "stages.0.0"
+    assert why["target"] == "bee" and why["units"][0]["unit"] == "stages.0.0"
     total = sum(u["contribution"] for u in why["units"])
     assert total == pytest.approx(why["logit"] - why["bare_logit"], abs=abs(why["missed"]) + 1e-4)
 
@@ -127,7 +127,7 @@ BAD = [
     ({"files": form(PICTURES[0]), "data": {"topp": "1"}}, 400, "did you mean top?"),
     ({"files": form(PICTURES[0]), "data": {"threshold": "nan"}}, 400, "threshold is a number"),
     ({"files": form(PICTURES[0]), "data": {"explain": "perhaps"}}, 400, "explain is true or false"),
-    ({"files": form(PICTURES[0]), "data": {"explain": "1", "method": "gradcam"}}, 400, "did you mean grad-cam"),
+    ({"files": form(PICTURES[0]), "data": {"explain": "1", "method": "gradcam"}}, 400, "known are grad-cam"),
     ({"files": form(PICTURES[0]), "data": {"explain": "1", "class": "bea"}}, 400, "did you mean bee"),
     ({"data": {"top": "1"}}, 415, "is not read: send multipart"),
     ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "the form cannot be read"),

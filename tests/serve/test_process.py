@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from serve.conftest import classifier, picture
 
 PNG = {"content-type": "image/png"}

@@ -3,10 +3,8 @@
 import asyncio
 import os
 
-import httpx
-from serve.conftest import classifier, localizer_model, picture, within
-
 from residua.serve.hosted import Hosted, Machine
+from serve.conftest import classifier, localizer_model, picture, within
 
 PICTURE, PNG = picture(), {"content-type": "image/png"}
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
-from serve.conftest import CLASSES, VIEW, picture, serving
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from residua.api import load
 from residua.data.decode import decode
 from residua.serve.messages import FIELDS, messages
+from serve.conftest import CLASSES, VIEW, picture, serving
 
 PICTURES = [picture(i, (20 + i, 30)) for i in range(3)]
 
@@ -43,7 +43,7 @@ def said(found, name):
 
 
 def test_the_server_and_its_models_are_alive_ready_and_described(triton):
-    module, client = triton
+    _, client = triton
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("classifier") and client.is_model_ready("classifier", "1")
     assert said(client.get_server_metadata(), "name") == "residua"
@@ -153,9 +153,8 @@ def test_a_message_that_is_too_long_is_refused_over_grpc(hosted):
 
 def test_the_messages_are_tritons_field_by_field():
     def fields(message):
-        return {
-            f.name: (f.number, f.type, f.is_repeated, f.message_type and f.message_type.full_name) for f in message.fields
-        }  # fmt: skip
+        kinds = {f.name: f.message_type and f.message_type.full_name for f in message.fields}
+        return {f.name: (f.number, f.type, f.is_repeated, kinds[f.name]) for f in message.fields}
 
     for name, ours in messages().items():
         theirs = service_pb2

@@ -12,6 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from residua.explain import METHODS
 from residua.serve.answerer import Wish
 from residua.serve.body import document
 from residua.serve.limits import Refused
@@ -66,12 +67,19 @@ def wish(words: Mapping[str, Any]) -> Wish:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(WORDS)}"
             raise Refused(400, f"unknown field {word[:80]!r}: {hint}")
     usual = Wish()
+    method = words.get("method", usual.method)
+    if method not in METHODS:
+        near = nearest(str(method)[:80], METHODS)
+        raise Refused(400, f"unknown method {str(method)[:80]!r}: known are {', '.join(near or METHODS)}")
+    target = words.get("class")
+    if target is not None and not isinstance(target, str):
+        raise Refused(400, "class is a name")
     return Wish(
         top=_whole(words.get("top", usual.top)),
         threshold=_share(words.get("threshold")),
         explain=_bool(words.get("explain", False)),
-        method=_text("method", words.get("method", usual.method)) or usual.method,
-        target=_text("class", words.get("class")),
+        method=method,
+        target=target,
     )
 
 
@@ -100,12 +108,6 @@ def _bool(value: Any) -> bool:
     if not isinstance(value, str) or value.lower() not in BOOLS:
         raise Refused(400, "explain is true or false")
     return BOOLS[value.lower()]
-
-
-def _text(name: str, value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise Refused(400, f"{name} is a word")
-    return value
 
 
 # -- bodies ---------------------------------------------------------------------------------------------------------
