@@ -129,14 +129,16 @@ async def _form(request: Request, body: bytes) -> tuple[dict[str, Any], list[tup
         raise Refused(400, "the form cannot be read") from e
     words: dict[str, Any] = {}
     named: list[tuple[str, bytes]] = []
-    for field, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            named.append((value.filename or f"picture {len(named)}", value.file.read()))
-        elif field in words:
-            raise Refused(400, f"{field[:80]} stands in the form twice")
-        else:
-            words[field] = value
-    await form.close()
+    try:
+        for field, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                named.append((value.filename or f"picture {len(named)}", value.file.read()))
+            elif field in words:
+                raise Refused(400, f"{field[:80]!r} stands in the form twice")
+            else:
+                words[field] = value
+    finally:
+        await form.close()
     return words, named
 
 

@@ -206,7 +206,7 @@ class Hall:
                 raise Refused(413, f"{len(sources):,} pictures to explain: at most {self.limits.explained} at a time")
         found = await lane.answers(sources)
         said = iter(lane.model.to_json([f for f in found if not isinstance(f, BadPicture)], wish))
-        rows = [{"error": f.reason} if isinstance(f, BadPicture) else next(said) for f in found]
+        rows: list[dict[str, Any]] = [{"error": f.reason} if isinstance(f, BadPicture) else next(said) for f in found]
         if wish.explain:
             good = [i for i, f in enumerate(found) if not isinstance(f, BadPicture)]
             for i, why in zip(good, await lane.explained([sources[i] for i in good], wish), strict=True):

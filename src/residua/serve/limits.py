@@ -31,9 +31,14 @@ class Refused(Exception):
     """A request that is not answered: the status of HTTP, why in one line, and when to come again."""
 
     def __init__(self, status: int, line: str, *, retry_after: int | None = None) -> None:
-        """With `retry_after` in seconds, where coming again makes sense."""
+        """With `retry_after` in seconds, where coming again makes sense; what a client sent may stand in the line."""
         super().__init__(line)
-        self.status, self.line, self.retry_after = status, line, retry_after
+        self.status, self.line, self.retry_after = status, shown(line), retry_after
+
+
+def shown(line: str) -> str:
+    """The line with everything spelt out that would break it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class Room:

@@ -13,13 +13,13 @@ from residua.errors import UsageError
 from residua.serve import infer, tensors
 from residua.serve.answerer import Values
 from residua.serve.guard import FAILED, allowed, now
-from residua.serve.hosted import Hall
+from residua.serve.hosted import VERSION, Hall
 from residua.serve.limits import Refused
 from residua.serve.messages import SERVICE, messages
 from residua.serve.tensors import Named
 from residua.serve.waiting import too_slow
 
-Code = grpc.StatusCode
+Code: Any = grpc.StatusCode
 CODES = {
     400: Code.INVALID_ARGUMENT, 401: Code.UNAUTHENTICATED, 404: Code.NOT_FOUND, 413: Code.RESOURCE_EXHAUSTED,
     429: Code.RESOURCE_EXHAUSTED, 503: Code.UNAVAILABLE,
@@ -73,7 +73,8 @@ class Rpc:
         """One method: the door, the work, one line for the log; errors as gRPC has them."""
 
         async def handle(request: Any, context: Any) -> Any:
-            began, told, code, line = time.monotonic(), {}, Code.OK, ""
+            began, code, line = time.monotonic(), Code.OK, ""
+            told: dict[str, Any] = {}
             given = dict(context.invocation_metadata()).get("authorization")
             try:
                 if name not in OPEN and not allowed(given, self.token):
@@ -93,7 +94,7 @@ class Rpc:
             handle, request_deserializer=request.FromString, response_serializer=response.SerializeToString
         )
 
-    def _tell(self, name: str, context: Any, code: Code, seconds: float, told: dict[str, Any]) -> None:
+    def _tell(self, name: str, context: Any, code: Any, seconds: float, told: dict[str, Any]) -> None:
         self.hall.meters.requests.labels("grpc", name, code.name).inc()
         self.hall.meters.request_seconds.labels("grpc", name).observe(seconds)
         self.hall.hear({
@@ -137,7 +138,7 @@ class Rpc:
             hall.room.give(size)
         kind = self.made["ModelInferResponse"]
         return kind(
-            model_name=hosted.name, model_version=infer.VERSION, id=request.id,
+            model_name=hosted.name, model_version=VERSION, id=request.id,
             outputs=[{"name": t.name, "datatype": t.datatype, "shape": t.shape} for t in made],
             raw_output_contents=[tensors.to_bytes(t) for t in made],
         )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from residua.explain import METHODS
+
 Json = dict[str, Any]
 
 TEXT: Json = {"type": "string"}
@@ -74,8 +76,7 @@ WISHES: Json = {
         "type": "boolean", "default": False, "description": "also say where the net looked, and what each unit gave",
     },
     "method": {
-        "enum": ["grad-cam", "grad-cam++", "layer-cam", "occlusion", "integrated-gradients"], "type": "string",
-        "default": "grad-cam", "description": "how the map is made",
+        "enum": list(METHODS), "type": "string", "default": "grad-cam", "description": "how the map is made",
     },
     "class": TEXT | {"description": "the class to explain; that which the net names, if not said"},
 }  # fmt: skip

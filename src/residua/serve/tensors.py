@@ -61,7 +61,8 @@ def of_bytes(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) 
 
 
 def _strings(name: str, raw: memoryview, count: int) -> Values:
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at + 4 <= len(raw) and len(found) < count:
         length = int.from_bytes(raw[at : at + 4], "little")
         at += 4

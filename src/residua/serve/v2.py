@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from residua.serve import infer, tensors
 from residua.serve.body import bounded, document
-from residua.serve.hosted import Hall, Hosted
+from residua.serve.hosted import VERSION, Hall, Hosted
 from residua.serve.limits import Refused
 from residua.serve.tensors import Named
 from residua.serve.waiting import attended
@@ -103,13 +103,13 @@ def answer(hosted: Hosted, words: Mapping[str, Any], made: Sequence[Named], bina
     """The response, with the bytes of what is wanted so behind the JSON."""
     outputs, raw = [], []
     for tensor in made:
-        about = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        about: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if binary.get(tensor.name, binary[""]):
             raw.append(tensors.to_bytes(tensor))
             outputs.append(about | {"parameters": {"binary_data_size": len(raw[-1])}})
         else:
             outputs.append(about | {"data": tensors.to_json(tensor)})
-    told = {"model_name": hosted.name, "model_version": infer.VERSION, "outputs": outputs}
+    told: dict[str, Any] = {"model_name": hosted.name, "model_version": VERSION, "outputs": outputs}
     if isinstance(words.get("id"), str):
         told["id"] = words["id"]
     if not raw:
