@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +139,12 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 
 def raw(model: Model, pictures: list[bytes], batch: int, seconds: float) -> float:
-    """Pictures/s of the predictor alone."""
+    """Pictures/s of the predictor alone, in one long stream."""
     began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        done += len(model.predict(pictures, batch_size=batch))
+    for _ in model.stream(cycle(pictures), batch_size=batch):
+        done += 1
+        if time.perf_counter() - began > seconds:
+            break
     return done / (time.perf_counter() - began)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -213,7 +214,8 @@ def _needed(extra: str, libraries: Sequence[str]) -> None:
 def _log(told: dict[str, Any]) -> None:
     from residua.cli.terminal import as_json
 
-    print(as_json(told, None), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # whoever read the log is gone: clients are answered all the same
+        print(as_json(told, None), file=sys.stderr, flush=True)
 
 
 def _started(names: Sequence[str], http: str, rpc: str | None) -> None:

@@ -116,9 +116,10 @@ class Hosted:
             if new.model.task != self.model.task:
                 raise DataError(f"a model for {new.model.task} cannot take the place of one for {self.model.task}")
         except Exception as e:
-            self.refused = str(e) if isinstance(e, ResiduaError | OSError) else f"{type(e).__name__}: {e}"
+            why = str(e) if isinstance(e, ResiduaError | OSError) else f"{type(e).__name__}: {e}"
+            self.refused = why.replace(str(self.file), self.file.name)  # clients need not know where files lie
             self.lane.meters.reloads.labels(self.name, "refused").inc()
-            hear(told | {"outcome": "refused", "why": self.refused, "digest": self.edition.digest})
+            hear(told | {"outcome": "refused", "why": why, "digest": self.edition.digest})
             return
         self._swap(new)
         self.lane.meters.reloads.labels(self.name, "taken").inc()
