@@ -85,6 +85,7 @@ def test_outputs_may_be_chosen_and_come_as_json_where_wanted(served, kinds):
     client.close()
 
 
+@pytest.mark.slow
 def test_detectors_and_localizers_answer_with_boxes(triton, kinds):
     module, client = triton
     found = client.infer("detector", [given(module, "image", strings(PICTURES), "BYTES")])
