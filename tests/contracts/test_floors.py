@@ -43,6 +43,9 @@ LIBRARIES = {
     "explain": {"numpy", "torch", "PIL", "captum"},
     "job": {"numpy", "torch", "PIL", "mlflow", "wandb"},
     "report": {"numpy", "matplotlib", "jinja2", "PIL"},
+    "serve": {
+        "numpy", "torch", "PIL", "jinja2", "starlette", "uvicorn", "h11", "prometheus_client", "grpc", "google",
+    },
     "cli": {"typer", "rich", "numpy", "torch", "torchvision", "safetensors"},
     "api": set(),
     "__init__": set(), "__main__": set(),

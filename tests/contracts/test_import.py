@@ -9,7 +9,8 @@ import pytest
 #: Command lines, and the exit code of each.
 QUICK = [
     ("--help", 0), ("--version", 0), ("", 0),
-    *((f"{verb} --help", 0) for verb in ("train", "eval", "predict", "report", "archs", "describe", "convert")),
+    *((f"{verb} --help", 0) for verb in ("train", "eval", "predict", "report", "serve", "archs", "describe")),
+    ("convert --help", 0),
     *((f"detect {verb} --help", 0) for verb in ("train", "eval", "predict", "explain")), ("detect --help", 0),
     ("detect train", 2), ("detect train nowhere", 3), ("detect train . --recipe quik", 2),
     ("detect train . --form x", 2), ("detect train . --augment flop", 2), ("detect train . --set lrr=1", 2),
@@ -22,6 +23,8 @@ QUICK = [
     ("eval missing.safetensors digits", 3), ("eval here.txt digitz", 2), ("eval here.txt digits --split tset", 2),
     ("predict missing.safetensors a.png", 3), ("predict here.txt a.png --out a.xls", 2), ("report nowhere", 3),
     ("archs --family nonsense", 2), ("describe nonsense", 2), ("describe missing.safetensors", 3),
+    ("serve nowhere", 3), ("serve here.txt here.txt", 2), ("serve here.txt --port x", 2),
+    ("serve here.txt --token-file nowhere", 3),
     ("convert missing.pth --arch resnet18", 3), ("convert here.txt --arch nonsense", 2), ("convert here.txt", 2),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from residua.cli.help import Command, Group, show
 from residua.cli.localize import app as localize
 from residua.cli.predict import predict
 from residua.cli.report import report
+from residua.cli.serve import serve
 from residua.cli.shard import shard
 from residua.cli.study import study
 from residua.cli.terminal import first, one_line
@@ -69,6 +70,7 @@ app.command("shard", cls=Command)(shard)
 app.command("eval", cls=Command)(evaluate)
 app.command("predict", cls=Command)(predict)
 app.command("explain", cls=Command)(explain_pictures)
+app.command("serve", cls=Command)(serve)
 app.command("study", cls=Command)(study)
 app.command("report", cls=Command)(report)
 app.command("archs", cls=Command)(archs)
