@@ -61,6 +61,8 @@ def joined(address: str | None, *, device: str = "auto") -> Cluster:
     """
     if ":" in device:
         raise UsageError(f"--device {device}: a cluster chooses the GPU: use --device cuda")
+    # under `uv run` Ray would pack the working folder, whatever lies in it, and send it to the cluster
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     try:
         import ray
     except ImportError as e:

@@ -40,6 +40,10 @@ def test_a_very_large_picture_in_a_very_small_view_is_exact_too():
     same(view("crop", "bicubic", 8, 1), 2100, 3000)
 
 
+def test_a_side_that_is_half_a_pixel_is_rounded_as_the_view_rounds_it():
+    same(view("pad", "bilinear", 42), 3, 36)  # 3 * 42 / 36 is 3.5, and 3 * 42 * (1 / 36) is not
+
+
 @pytest.mark.slow
 def test_thousands_of_random_views_and_sizes_are_exact():
     numbers = np.random.default_rng(1)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -119,18 +120,18 @@ def saved(image: Image.Image, kind: str, **words: object) -> bytes:
 
 def decoded(data: bytes) -> None:
     """Decode, at full size and reduced."""
-    decode.MAX_PIXELS = PIXELS
-    pixels = decode.decode(data)
-    assert pixels.dtype == torch.uint8 and len(pixels) == 3 and 0 not in pixels.shape
-    decode.reduced(data, "L", 4)
+    with patch.object(decode, "MAX_PIXELS", PIXELS):
+        pixels = decode.decode(data)
+        assert pixels.dtype == torch.uint8 and len(pixels) == 3 and 0 not in pixels.shape
+        decode.reduced(data, "L", 4)
 
 
 def scanned(data: bytes) -> None:
     """A file as listing and checking look at it: one is refused by both or by none."""
-    decode.MAX_PIXELS = PIXELS
     path = str(kept("picture.jpg", data))
-    (header,), seen = decode.inspect([path]), look_at_all([path], 0, 1)
-    decode.orientation(path)
+    with patch.object(decode, "MAX_PIXELS", PIXELS):
+        (header,), seen = decode.inspect([path]), look_at_all([path], 0, 1)
+        decode.orientation(path)
     if isinstance(header, decode.BadPicture) and 0 not in seen.reasons:
         raise AssertionError(f"refused by inspect alone: {header}")
 

@@ -65,7 +65,9 @@ class Fitting(nn.Module):
         if view.fit == "squash":
             return nothing, size, nothing + view.side_px, nothing
         if view.fit == "pad":
-            share = view.side_px / long.double()
+            share = (
+                torch.full_like(long, view.side_px).double() / long.double()
+            )  # int / tensor would be int * (1 / tensor)
             out = torch.round(size.double() * share).to(torch.int64).clamp(min=1)
             return nothing, size, out, -((view.side_px - out) // 2)
         strip = (long > 4 * short) & (short < view.resize_px)
