@@ -4,6 +4,11 @@ The ground of the house: any room may import it; it imports nothing.
 """
 
 
+def one_line(text: str) -> str:
+    """The text with line breaks and other control characters spelled out: it breaks no line and steers no terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ResiduaError(Exception):
     """One line for the user: what, where, what to do. `exit_code` is the command's exit status."""
 
@@ -11,8 +16,7 @@ class ResiduaError(Exception):
 
     def __str__(self) -> str:
         """The line; what files and users put into it breaks no line and steers no terminal."""
-        line = super().__str__()
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        return one_line(super().__str__())
 
 
 class UsageError(ResiduaError):

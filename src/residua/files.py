@@ -6,15 +6,21 @@ Ground: any room may import it; it imports `errors` only.
 import codecs
 import csv
 import errno
+import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from residua.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 #: What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection").
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -37,10 +43,9 @@ def opened(path: str | Path) -> BinaryIO:
 def contents(path: str | Path, most: int = TEXT_BYTES) -> bytes:
     """The bytes of a file. Raises OSError, also where they are more than `most`."""
     with opened(path) as file:
-        found = file.read(most + 1)
-    if len(found) > most:
-        raise OSError(errno.EFBIG, f"more than {most:,} bytes", os.fspath(path))
-    return found
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"more than {most:,} bytes", os.fspath(path))
+        return file.read()
 
 
 def encoded(text: str) -> bytes:
@@ -80,6 +85,28 @@ def replacing(path: str | Path, before: Callable[[], object] = lambda: None) -> 
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[int | None]:
+    """The descriptor of a file, made if need be, that no other process or thread has locked meanwhile.
+
+    None where another has and we do not `wait`. Where the system has no such locks (Windows) nobody is kept apart.
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield None
+                return
+        yield descriptor
+    finally:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a process forked meanwhile holds it open
+        os.close(descriptor)
+
+
 def write(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write the parts, one after the other. Raises DataError where the disk refuses."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -109,6 +136,17 @@ def _safe(value: Any) -> Any:
     except ValueError:
         return cell(value)
     return value
+
+
+def finite(value: Any) -> Any:
+    """The value as JSON has a form for: numbers that are not finite become None, arrays lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return finite(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def escaped(text: str) -> str:

@@ -137,4 +137,4 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(tmp_path, monke
         with monkeypatch.context() as m:
             m.setitem(sys.modules, library, None)
             assert run(["serve", str(file), *words]) == 2
-        assert f"this needs {library}: install residua[{extra}]" in capfd.readouterr().err
+        assert f"this needs {library}: pip install 'residua[{extra}]'" in capfd.readouterr().err

@@ -133,11 +133,10 @@ def named(data: str | None) -> None:
 
 def _target(out: str | None, model: Path, to: str, int8: bool) -> Path:
     """The file to write, which does not exist yet. Raises UsageError for another ending, DataError."""
-    from residua.cli.files import fresh
+    from residua.cli.files import called, fresh
 
     suffix = SUFFIXES[to]
-    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
-    path = Path(out) if out else Path(f"{name}{'-int8' if int8 else ''}{suffix}")
+    path = Path(out) if out else Path(f"{called(model)}{'-int8' if int8 else ''}{suffix}")
     if path.suffix != suffix or path.stem.startswith("."):
         raise UsageError(f"--out {out}: --to {to} writes a file that ends in {suffix}")
     if not path.parent.is_dir():

@@ -36,9 +36,22 @@ def results_folder(what: str, model: Path, out: str | None) -> Path:
     """A folder that does not exist yet: `out`, or the first free ``WHAT/MODEL-N``. Raises DataError."""
     if out is not None:
         return fresh(out, what)
-    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
+    return _free(Path(what), called(model))
+
+
+def runs_folder(verb: str, model: Path, out: str | None) -> Path:
+    """A folder that does not exist yet: `out`, or the first free ``runs/VERB-MODEL-N``. Raises DataError."""
+    return fresh(out, "results") if out is not None else _free(Path("runs"), f"{verb}-{called(model)}")
+
+
+def called(model: Path) -> str:
+    """What a model is called: as its run folder, or as its file."""
+    return model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
+
+
+def _free(folder: Path, name: str) -> Path:
     n = 1
-    while (path := Path(what, f"{name}-{n}")).exists():
+    while (path := folder / f"{name}-{n}").exists():
         n += 1
     return path
 

@@ -134,7 +134,7 @@ def serve(
     from residua.cli.files import model_file
 
     files = [model_file(m) for m in models]
-    names = called(files, name or [])
+    names = names_of(files, name or [])
     body_bytes = size(max_body, "--max-body")
     token = secret(token_file)
     _needed("serve", SERVE)
@@ -161,7 +161,7 @@ def serve(
     serve(hall, door, lambda http, rpc: _started(names, http, rpc))
 
 
-def called(files: Sequence[Path], given: Sequence[str]) -> list[str]:
+def names_of(files: Sequence[Path], given: Sequence[str]) -> list[str]:
     """The names of the models: those that are given, or after their files. Raises UsageError."""
     if given and len(given) != len(files):
         raise UsageError(f"--name: {len(given)} names for {len(files)} models: give one for each, in their order")
@@ -175,9 +175,10 @@ def called(files: Sequence[Path], given: Sequence[str]) -> list[str]:
 
 
 def _after(file: Path) -> str:
-    """What a file is called: its stem, or the name of its run folder, in what a name is made of."""
-    stem = file.resolve().parent.name if file.name == "model.safetensors" else file.stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100] or "model"
+    """What a model is called, in what a name is made of."""
+    from residua.cli.files import called
+
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", called(Path(os.path.abspath(file)))).strip("-._")[:100] or "model"
 
 
 def secret(file: str | None) -> str | None:
@@ -208,7 +209,7 @@ def _needed(extra: str, libraries: Sequence[str]) -> None:
         except ModuleNotFoundError:
             there = False
         if not there:
-            raise UsageError(f"this needs {library}: install residua[{extra}]")
+            raise UsageError(f"this needs {library}: pip install 'residua[{extra}]'")
 
 
 def _log(told: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residua.amounts import duration as duration
-from residua.files import escaped
+from residua.errors import one_line as one_line
+from residua.files import escaped, finite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,11 +35,6 @@ def say(line: str) -> None:
 def first() -> bool:
     """Whether this process speaks: of those that torchrun started, the first does for all."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
-
-
-def one_line(text: str) -> str:
-    """The text with line breaks and other control characters spelled out, so that no file name breaks the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def results() -> "Console":
@@ -96,16 +92,3 @@ def short(number: float) -> str:
 def counted(n: int, what: str) -> str:
     """``1 picture``, ``2,000 pictures``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
-def finite(value: Any) -> Any:
-    """The value as JSON has a form for: numbers that are not finite become None, arrays lists."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(v) for v in value]
-    if hasattr(value, "tolist"):
-        return finite(value.tolist())
-    return value

@@ -33,11 +33,7 @@ from residua.amounts import gigabytes
 from residua.data.decode import BadPicture, Place, Stored, contents
 from residua.data.prepare import Pixels, Preparation
 from residua.data.watch import Board
-
-try:
-    import fcntl
-except ImportError:  # Windows: sizes are then counted without a lock, and may be off by some pictures
-    fcntl = None  # type: ignore[assignment]
+from residua.files import locked
 
 #: Of the files' layout; a file that tells another is made again.
 VERSION = 1
@@ -213,15 +209,11 @@ class Cache(Decoding):
 
     @contextmanager
     def locked(self) -> Iterator[int]:
-        """The file that holds the sum of all sizes, locked against other processes."""
+        """The file that holds the sum of all sizes, locked against others."""
         os.makedirs(self.folder, exist_ok=True)
-        descriptor = os.open(self.folder / "size", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if fcntl is not None:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        with locked(self.folder / "size") as descriptor:
+            assert descriptor is not None  # we wait
             yield descriptor
-        finally:
-            os.close(descriptor)  # and with it the lock
 
 
 def opened(limit: int | None, folder: str | None = None) -> Cache | Decoding:

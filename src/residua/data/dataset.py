@@ -12,7 +12,6 @@ from torch import Tensor
 
 from residua.data.compact import taken
 from residua.data.decode import Place, decode
-from residua.data.shards.members import Members
 from residua.files import encoded
 
 Indices = npt.NDArray[np.int64]
@@ -72,11 +71,6 @@ class FileImages:
     def __getitem__(self, i: int, /) -> Tensor:
         """Picture i: uint8 (C, H, W). Raises BadPicture, a DataError, that names the file."""
         return decode(self.paths[i], self.mode)
-
-    @property
-    def far(self) -> Members | None:
-        """Where they lie, if that is in shards far away: better read from few of them at a time."""
-        return self.paths if isinstance(self.paths, Members) and self.paths.remote else None
 
     def take(self, indices: Indices) -> "FileImages":
         """The files at `indices`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from residua import seeds
 from residua.data.dataset import FileImages, Indices, Split
+from residua.data.shards.members import Members
 
 
 @lru_cache(maxsize=4)
@@ -40,8 +41,7 @@ def in_windows(seed: int, epoch: int, split: Split) -> Indices:
 @lru_cache(maxsize=4)
 def windows(seed: int, epoch: int, split: Split) -> Indices | None:
     """The window of each sample (n,): neighbours in a permutation of the shards. None where all may be read at once."""
-    far = split.images.far if isinstance(split.images, FileImages) else None
-    if far is None:
+    if (far := far_away(split)) is None:
         return None
     shards, which = np.unique(far.codes, return_inverse=True)
     turn = seeds.generator(seed, "shards", epoch).permutation(len(shards))
@@ -51,8 +51,14 @@ def windows(seed: int, epoch: int, split: Split) -> Indices | None:
 
 def expect(split: Split, coming: Indices) -> None:
     """Have the shards of the samples that come next fetched, where they are far away: those of one window."""
-    if isinstance(split.images, FileImages) and (far := split.images.far) is not None:
+    if (far := far_away(split)) is not None:
         far.expect(coming)
+
+
+def far_away(split: Split) -> Members | None:
+    """Where a split's pictures lie, if that is in shards far away."""
+    places = split.images.paths if isinstance(split.images, FileImages) else None
+    return places if isinstance(places, Members) and places.remote else None
 
 
 @lru_cache(maxsize=4)

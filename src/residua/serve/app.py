@@ -1,7 +1,6 @@
 """The application: which path leads where. Nothing here loads a model, by path or by address."""
 
 import json
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from residua.files import finite
 from residua.serve import v2
 from residua.serve.asking import asked
 from residua.serve.body import bounded
@@ -90,15 +90,7 @@ def said(told: Any) -> Response:
     try:
         return JSONResponse(told)
     except ValueError:
-        return JSONResponse(_finite(told))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+        return JSONResponse(finite(told))
 
 
 async def _refused(request: Request, error: Refused) -> Response:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from residua.errors import one_line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -33,12 +35,7 @@ class Refused(Exception):
     def __init__(self, status: int, line: str, *, retry_after: int | None = None) -> None:
         """With `retry_after` in seconds, where coming again makes sense; what a client sent may stand in the line."""
         super().__init__(line)
-        self.status, self.line, self.retry_after = status, shown(line), retry_after
-
-
-def shown(line: str) -> str:
-    """The line with everything spelt out that would break it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        self.status, self.line, self.retry_after = status, one_line(line), retry_after
 
 
 class Room:

@@ -243,16 +243,7 @@ def _toml(v: Any) -> str:
 
 
 def _json(value: Any, indent: int | None = None) -> str:
-    return files.escaped(json.dumps(_finite(value), indent=indent, ensure_ascii=False))
-
-
-def _finite(v: Any) -> Any:
-    """The value without NaN and infinity, which JSON does not know: null in their place."""
-    if isinstance(v, float):
-        return v if v - v == 0 else None
-    if isinstance(v, Mapping):
-        return {k: _finite(inner) for k, inner in v.items()}
-    return [_finite(inner) for inner in v] if isinstance(v, list | tuple) else v
+    return files.escaped(json.dumps(files.finite(value), indent=indent, ensure_ascii=False))
 
 
 def _writing(path: Path, act: Callable[[], object]) -> None:

@@ -11,7 +11,6 @@ from residua.cli.depth.landscape import landscape
 from residua.cli.depth.lesion import lesion
 from residua.cli.depth.measure import measure
 from residua.cli.depth.prune import prune
-from residua.cli.files import fresh
 from residua.cli.help import Command, Group, show
 from residua.errors import DataError
 
@@ -34,20 +33,6 @@ def depth(ctx: typer.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         show(ctx)
-
-
-def folder(verb: str, model: Path, out: str | None) -> Path:
-    """Where the results go, a folder that does not exist yet: `out`, or the first free ``runs/VERB-MODEL-N``.
-
-    Raises DataError if `out` exists.
-    """
-    if out is not None:
-        return fresh(out, "results")
-    name = model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
-    n = 1
-    while (path := Path("runs", f"{verb}-{name}-{n}")).exists():
-        n += 1
-    return path
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

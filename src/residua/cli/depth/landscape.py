@@ -104,15 +104,14 @@ def landscape(
       residua depth landscape model.safetensors cifar10 --resolution 51 --images 1000
       residua depth landscape model.safetensors cifar10 --resume runs/landscape-model-1
     """  # fmt: skip
-    from residua.cli.depth import folder
-    from residua.cli.files import model_file
+    from residua.cli.files import model_file, runs_folder
     from residua.data.names import check_spec
 
     if resume and out:
         raise UsageError("--resume goes on in its own folder: leave --out away")
     paths = [model_file(name) for name in (model, beside) if name]
     check_spec(data)
-    where = Path(resume) if resume else folder("landscape", paths[0], out)
+    where = Path(resume) if resume else runs_folder("landscape", paths[0], out)
     given = {
         "resolution": resolution, "span": span, "seed": seed, "images": images, "batch_size": batch_size,
         "device": device, "precision": precision, "threads": threads,

@@ -93,13 +93,12 @@ def lesion(
       residua depth lesion resnet56.safetensors cifar10 --only units --json
       residua depth lesion resnet56.safetensors cifar10 --random 1,5,10,20 --seeds 10 --swap 40
     """
-    from residua.cli.depth import folder
-    from residua.cli.files import model_file
+    from residua.cli.files import model_file, runs_folder
     from residua.data.names import check_spec
 
     path, numbers = model_file(model), _numbers(random)
     check_spec(data)
-    target = folder("lesion", path, out)
+    target = runs_folder("lesion", path, out)
     from residua.cli.live import waiting
 
     with waiting("loading torch, the model and the data"):

@@ -74,13 +74,12 @@ def measure(
       residua depth measure resnet56.safetensors cifar10 --against resnet20.safetensors
       residua depth measure resnet50.safetensors ./photos --split all --limit 500 --json
     """
-    from residua.cli.depth import folder
-    from residua.cli.files import model_file
+    from residua.cli.files import model_file, runs_folder
     from residua.data.names import check_spec
 
     paths = [model_file(name) for name in (model, against) if name is not None]
     check_spec(data)
-    target = folder("measure", paths[0], out)
+    target = runs_folder("measure", paths[0], out)
     asked = {"device": device, "precision": precision, "threads": threads, "workers": workers, "compile": "off"}
     documents = []
     for path in paths:

@@ -24,6 +24,9 @@ from residua.errors import DataError
 
 FORMAT = 1
 
+#: Of pictures that cannot be used an index names so many.
+NAMED = 10_000
+
 #: More than this is no index: some hundred million samples.
 MOST_BYTES = 2**34
 

@@ -9,16 +9,19 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
+from residua.amounts import gigabytes
 from residua.data.compact import Coded, Texts
 from residua.data.decode import EXTENSIONS
 from residua.data.listing import Files, Listing, Skips
-from residua.data.shards import layout
+from residua.data.shards import layout, remote
 from residua.data.shards.headers import entries
 from residua.data.shards.index import MOST_BYTES, Index, read_index
 from residua.data.shards.members import Member, Members, window_of
 from residua.data.shards.scan import opened, scanned
 from residua.data.shards.shard import Shard, told
+from residua.data.shards.store import ROOM, store
 from residua.errors import DataError
+from residua.files import contents
 
 #: A list of class names is shorter than this.
 NAMES_BYTES = 2**24
@@ -88,16 +91,11 @@ def beside(base: str, name: str, most: int) -> bytes | None:
     """What a file beside the shards holds; None where there is none. Raises DataError."""
     where = place(base, name)
     if layout.is_url(base):
-        from residua.data.shards import remote
-
         return remote.small(where, most)
     if not os.path.isfile(where):
         return None
     try:
-        with open(where, "rb") as file:
-            if os.fstat(file.fileno()).st_size > most:
-                raise DataError(f"{told(where)}: larger than it can be")
-            return file.read()
+        return contents(where, most)
     except OSError as e:
         raise DataError(f"{told(where)}: {(e.strerror or str(e)).lower()}") from e
 
@@ -109,7 +107,6 @@ def there(base: str, name: str) -> Shard:
 
 def asked(base: str, names: Sequence[str]) -> list[Shard]:
     """Shards far away, as their keeper describes them. Raises DataError."""
-    from residua.data.shards import remote
 
     def ask(name: str) -> Shard:
         size, version = remote.about(place(base, name))
@@ -205,9 +202,6 @@ def notes(index: Index, shards: Sequence[Shard]) -> Iterator[str]:
     """What is said of shards: those far away are read in another order, and kept."""
     if not any(s.remote for s in shards):
         return
-    from residua.amounts import gigabytes
-    from residua.data.shards.store import ROOM, store
-
     largest = max(shards, key=lambda s: s.bytes)
     if store().holds(largest):
         room = f"of the shards up to {gigabytes(store().limit)} are kept in {store().folder} ({ROOM}=SIZE)"

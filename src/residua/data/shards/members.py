@@ -14,6 +14,7 @@ from residua.data.compact import Codes, Compact, Rows, Texts
 from residua.data.decode import BadPicture, Stored
 from residua.data.shards.read import contents
 from residua.data.shards.shard import Shard
+from residua.data.shards.store import store
 
 #: A shard that was written less than this many seconds ago may be written again within the same tick of the clock.
 SETTLED = 2.0
@@ -105,8 +106,6 @@ class Members(Compact[Member]):
 
     def expect(self, rows: Rows) -> None:
         """Have the shards fetched that these, in this order, need first: as many as are gone through at a time."""
-        from residua.data.shards.store import store
-
         if store().busy:
             return
         few = max(1, len(self) * self.window // len(self.shards))

@@ -22,18 +22,16 @@ from residua.data.dataset import Skipped
 from residua.data.decode import EXTENSIONS
 from residua.data.inspection import FACTS, Facts, all_seen
 from residua.data.shards.headers import LABEL, PICTURE, Entry, entries, key_of
-from residua.data.shards.index import COLUMNS, Index, Part, read_index
+from residua.data.shards.index import COLUMNS, NAMED, Index, Part, read_index
 from residua.data.shards.layout import CLASSES, TAR
 from residua.data.shards.members import Members
 from residua.data.shards.shard import Shard, told
+from residua.data.shards.store import store
 from residua.errors import DataError, ResiduaError
 from residua.files import write
 
 #: Where the class stands in ``KEY.json``, the surest first.
 LABELS = ("class", "label", "cls", "target")
-
-#: So many pictures that cannot be used are named in an index; the others are counted.
-NAMED = 10_000
 
 #: Endings that one sample has at most.
 ENDINGS = 64
@@ -121,8 +119,6 @@ def opened(shard: Shard) -> IO[bytes]:
             return open(shard.place, "rb")
         except OSError as e:
             raise DataError(f"{told(shard.place)}: {(e.strerror or str(e)).lower()}") from e
-    from residua.data.shards.store import store
-
     if not store().holds(shard):
         why = "without an index shards are read whole, once: RESIDUA_SHARDS=20G makes room"
         raise DataError(f"{told(shard.place)}: {why}")

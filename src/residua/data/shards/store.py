@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,16 +18,12 @@ from threading import Thread
 from residua.amounts import size_or_off
 from residua.data.cache import home, suitable
 from residua.data.shards import remote
+from residua.data.shards.handle import Handle
+from residua.data.shards.handle import whole as complete
 from residua.data.shards.layout import TAR
-from residua.data.shards.read import Handle
-from residua.data.shards.read import whole as complete
 from residua.data.shards.shard import Shard, told
 from residua.errors import DataError, ResiduaError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may then fetch the same shard
-    fcntl = None  # type: ignore[assignment]
+from residua.files import locked
 
 #: Where room is said, as ``20G`` or ``off``.
 ROOM = "RESIDUA_SHARDS"
@@ -91,8 +87,8 @@ class Store:
         try:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
             with locked(path.with_suffix(".lock"), wait=wait) as ours:
-                if not ours or path.exists():
-                    return ours
+                if ours is None or path.exists():
+                    return ours is not None
                 self.reserve(part, shard)
                 try:
                     remote.whole(shard.place, str(part), shard.bytes, self.limit // 2)
@@ -150,22 +146,6 @@ class Store:
             with suppress(ResiduaError):
                 if self.fetch(shard, wait=False):
                     return
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Whether the lock is ours: always, where we `wait`. Threads of one process exclude each other too."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if fcntl is not None:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-        yield True
-    finally:
-        os.close(descriptor)
 
 
 def store() -> Store:

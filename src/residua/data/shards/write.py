@@ -23,21 +23,17 @@ from residua import seeds
 from residua.data.compact import GrowingTexts, Rows
 from residua.data.dataset import Skipped
 from residua.data.decode import BadPicture
-from residua.data.shards.index import COLUMNS, Index, Part
+from residua.data.shards.index import COLUMNS, NAMED, Index, Part
 from residua.data.shards.layout import CLASSES, INDEX, TAR, UNFINISHED
 from residua.data.shards.material import Samples
-from residua.data.shards.store import locked
 from residua.errors import DataError
-from residua.files import replacing, write
+from residua.files import locked, replacing, write
 
 #: Pictures that are read at the same time, and how many at a stretch.
 READERS, STRETCH = 8, 64
 
 #: What may be removed from a folder that was interrupted: what will be written again.
 OURS = re.compile(rf"(train|val|test)-\d{{6}}{re.escape(TAR)}|{re.escape(CLASSES)}|\..+\.tmp")
-
-#: Of pictures that cannot be used an index names so many.
-NAMED = 10_000
 
 Moved = Callable[[int], object]
 
@@ -117,7 +113,7 @@ def begun(folder: Path) -> Iterator[bool]:
         if INDEX in found or (found and UNFINISHED not in found):
             raise DataError(f"{folder} exists and is never overwritten: choose another OUT")
         with locked(folder / UNFINISHED, wait=False) as ours:
-            if not ours:
+            if ours is None:
                 raise DataError(f"{folder} is being written by another process: choose another OUT")
             for name in found:
                 if OURS.fullmatch(name):
