@@ -23,9 +23,10 @@ from residua.engine import decide
 from residua.job.record import processor
 from residua.nn.modelfile import versions
 from residua.nn.zoo import build
-from residua.training.loop import begin, take_step
 from residua.training.recipe import Recipe
 from residua.training.run import Run
+from residua.training.state import begin
+from residua.training.step import take_step
 
 
 def main() -> None:

@@ -31,8 +31,9 @@ from residua.engine import Engine, decide
 from residua.job.record import processor
 from residua.nn.modelfile import versions
 from residua.nn.zoo import build
-from residua.training.loop import begin, fit
+from residua.training.loop import fit
 from residua.training.recipe import recipe
+from residua.training.state import begin
 
 CIFAR10 = STATISTICS["cifar10"]
 AUGMENT = ("pad-crop:4", "flip")

@@ -11,7 +11,7 @@ import torch
 from residua.errors import UsageError
 from residua.job import Decided, resumed, train
 from residua.job.plan import FEW, SMALLEST, sized
-from residua.training import loop
+from residua.training import step
 from residua.training.loop import Step
 from residua.training.recipe import RECIPES, recipe
 from test_job import TINY, finished, options, until
@@ -102,7 +102,7 @@ class Memory:
 
 def watch(monkeypatch, memory=None):
     """The pictures of each slice that training took, as a list that grows; those that do not fit raise."""
-    seen, forward = [], loop.loss_of
+    seen, forward = [], step.loss_of
 
     def loss_of(outputs, targets, r, weights=None):
         if memory is not None and len(targets) > memory.most and len(seen) >= memory.at:
@@ -110,7 +110,7 @@ def watch(monkeypatch, memory=None):
         seen.append(len(targets))
         return forward(outputs, targets, r, weights)
 
-    monkeypatch.setattr(loop, "loss_of", loss_of)
+    monkeypatch.setattr(step, "loss_of", loss_of)
     return seen
 
 
@@ -123,8 +123,8 @@ ERRORS = {
 
 
 def test_every_word_for_memory_that_ran_out_is_understood_and_no_other():
-    assert all(map(loop.out_of_memory, ERRORS.values()))
-    assert not any(map(loop.out_of_memory, (RuntimeError("shapes do not match"), ValueError("not enough memory"))))
+    assert all(map(step.out_of_memory, ERRORS.values()))
+    assert not any(map(step.out_of_memory, (RuntimeError("shapes do not match"), ValueError("not enough memory"))))
 
 
 @pytest.mark.parametrize("error", ["CUDA", "CPU"])

@@ -10,8 +10,8 @@ from residua.job import Decided, TrainOptions, train
 from residua.report import draw
 from residua.report.finder import finder
 from residua.training.finder import STEPS, suggestion, sweep
-from residua.training.loop import begin
 from residua.training.recipe import recipe
+from residua.training.state import begin
 from training.test_loop import ENGINE, FakeBatches, small
 
 

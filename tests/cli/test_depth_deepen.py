@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from residua.depth.deepen import Difference
 from residua.nn import modelfile
-from residua.training.states import read_state
+from residua.training.saving import read_state
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_ctrl_c_leaves_no_file(residua, trained, tmp_path, monkeypatch):
 
 def test_names_that_are_unusual_stay_as_they_are(residua, tmp_path):
     from export.conftest import saved
-    from residua.export import opened
+    from residua.export.session import opened
 
     names = ["a, b", 'c "d" <é>', "e\nf", "[red]g"]
     model = saved(tmp_path / "möd el's.safetensors", "cifar_resnet8", names=names)

@@ -13,8 +13,9 @@ from residua.nn.blocks import DropBranch
 from residua.nn.resnet import units
 from residua.nn.zoo import build, find
 from residua.training import carry
-from residua.training.loop import begin, take_step
 from residua.training.recipe import Recipe
+from residua.training.state import begin
+from residua.training.step import take_step
 
 EXACT = [
     "resnet18:1-1-1-1", "resnet50:1-1-1-1", "resnet50_v1:1-1-1-1", "resnext50_32x4d:1-1-1-1", "wide_resnet50_2:1-1-1-1",

@@ -180,7 +180,8 @@ def test_latency_is_a_median_and_larger_for_a_deeper_net():
 @pytest.fixture(scope="module")
 def digits():
     """A trained net of nine units on digits, and the pictures to prune it by."""
-    from residua.training.loop import begin, fit
+    from residua.training.loop import fit
+    from residua.training.state import begin
 
     torch.manual_seed(0)
     data = open_data("digits", val_fraction=0.2)

@@ -6,8 +6,8 @@ import pytest
 from export.conftest import shaken
 from residua.boxes.found import Found
 from residua.errors import UsageError
-from residua.export import Options, export, opened
 from residua.export.boxes import found_row
+from residua.export.session import Options, export, opened
 
 
 def found(*things):

@@ -10,7 +10,7 @@ import pytest
 from export.conftest import saved
 from export.test_folding import FAMILIES
 from residua.errors import DataError
-from residua.export import Options, export, opened
+from residua.export.session import Options, export, opened
 
 SUFFIX = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from export.conftest import saved
-from residua.export import Options, export, opened
+from residua.export.session import Options, export, opened
 
 
 @pytest.fixture(scope="module", params=["resnet18:1-1-1-1", pytest.param("resnet50:1-1-1-1", marks=pytest.mark.slow)])

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from residua.errors import DataError, UsageError
 from residua.nn.checkpoint import read_checkpoint, unwrap
-from residua.training.states import read_state
+from residua.training.saving import read_state
 
 STATE = {"conv1.weight": torch.arange(12.0).reshape(3, 4), "fc.bias": torch.ones(3)}
 

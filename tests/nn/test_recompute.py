@@ -9,8 +9,9 @@ from residua.nn.blocks import DropBranch
 from residua.nn.recompute import chained, settled
 from residua.nn.resnet import Net
 from residua.nn.zoo import build, find
-from residua.training.loop import begin, take_step
 from residua.training.recipe import recipe
+from residua.training.state import begin
+from residua.training.step import take_step
 
 N, SIDE, STEPS = 4, 10, 3
 NETS = ["cifar_resnet8:2-2-2", "cifar_resnet14_B", "cifar_preact14", "cifar_preact164:1-1-1", "cifar_plain14"]

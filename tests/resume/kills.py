@@ -137,7 +137,7 @@ def timeless(value: object) -> object:
 def outcome(out: Path, task: Task) -> dict[str, str]:
     """What a command came to: digests of weights, documents and rows without times, tables as they are."""
     from residua.nn.modelfile import unseal
-    from residua.training.states import digest
+    from residua.training.saving import digest
 
     found = {}
     for name in task.compared:

@@ -173,7 +173,7 @@ def test_a_state_of_another_training_is_no_proof(half, tmp_path):
     kept = torch.load(run / "state" / "last.pt", weights_only=True)
     name = next(k for k in kept["state"]["train"]["net"] if k.endswith("conv1.weight"))
     kept["state"]["train"]["net"][name].view(-1)[7] += 1e-6
-    from residua.training.states import digest
+    from residua.training.saving import digest
 
     torch.save({"sha256": digest(kept["state"]), "state": kept["state"]}, run / "state" / "last.pt")
     with pytest.raises(NumericError, match=r"from step 4 to 5 gives another .*net.*conv1\.weight"):

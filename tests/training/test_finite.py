@@ -12,8 +12,9 @@ from residua.engine import Engine
 from residua.errors import NumericError
 from residua.nn.zoo import build
 from residua.training.finite import NotFinite
-from residua.training.loop import Epoch, Step, begin, fit
+from residua.training.loop import Epoch, Step, fit
 from residua.training.recipe import recipe
+from residua.training.state import begin
 
 ENGINE = Engine(device="cpu", threads=torch.get_num_threads())
 WORDS = ["batch_size=6", "accumulate=1", "augment=", "steps=8", "ema=0.9"]

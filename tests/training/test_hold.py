@@ -11,12 +11,14 @@ from torch.nn import functional
 from residua.engine import Engine
 from residua.errors import UsageError
 from residua.nn.zoo import build
-from residua.training import loop
+from residua.training import step
 from residua.training.hold import hold
-from residua.training.loop import begin, class_weights, fit, loss_of, take_step
+from residua.training.loop import fit
 from residua.training.optimise import groups
 from residua.training.recipe import recipe
 from residua.training.schedule import head_steps, lr_at
+from residua.training.state import begin
+from residua.training.step import class_weights, loss_of, take_step
 from training.test_loop import ENGINE, FakeBatches, small, trained, weights
 
 
@@ -137,14 +139,14 @@ def test_a_rare_class_counts_as_much_as_a_common_one():
 
 def limited(limit, monkeypatch):
     """Pretend that slices of more than `limit` pictures do not fit."""
-    forward = loop.loss_of
+    forward = step.loss_of
 
     def fails(outputs, targets, r, weights=None):
         if len(targets) > limit:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] data. DefaultCPUAllocator: can't allocate memory")
         return forward(outputs, targets, r, weights)
 
-    monkeypatch.setattr(loop, "loss_of", fails)
+    monkeypatch.setattr(step, "loss_of", fails)
 
 
 def test_a_training_that_runs_out_of_memory_goes_on_with_smaller_slices_of_the_same_batch(monkeypatch):
@@ -177,7 +179,7 @@ def test_another_error_is_not_taken_for_want_of_memory(monkeypatch):
     def fails(*args):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(loop, "loss_of", fails)
+    monkeypatch.setattr(step, "loss_of", fails)
     with pytest.raises(RuntimeError, match="shapes"):
         trained(["epochs=1"])
 

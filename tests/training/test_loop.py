@@ -14,10 +14,12 @@ from residua.engine import Engine
 from residua.errors import NumericError
 from residua.nn.resnet import drop_depth
 from residua.nn.zoo import build
-from residua.training.loop import HEADS, Epoch, Step, begin, fit, loss_of, slices
+from residua.training.loop import Epoch, Step, fit
 from residua.training.optimise import Lamb
 from residua.training.recipe import RECIPES, recipe
 from residua.training.schedule import lr_at
+from residua.training.state import begin
+from residua.training.step import HEADS, loss_of, slices
 
 ENGINE = Engine(device="cpu", threads=torch.get_num_threads())
 

@@ -14,7 +14,7 @@ import torch
 
 from residua.errors import DataError
 from residua.training.run import Run, read_config, to_toml
-from residua.training.states import digest
+from residua.training.saving import digest
 
 STATE = {
     "step": 3,

@@ -7,12 +7,10 @@ import typer
 
 from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, starting
 from residua.errors import DataError, UsageError
+from residua.export.formats import SUFFIXES, check_int8
 
 if TYPE_CHECKING:
-    from residua.export import Done
-
-#: The file that each format ends in.
-SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
+    from residua.export.session import Done
 
 
 def export(
@@ -104,8 +102,8 @@ def export(
         raise UsageError(f"--to FORMAT is needed: {', '.join(SUFFIXES)}")
     if check is not None and int8 is not None:
         raise UsageError("--int8 compares on the test pictures of its own data: leave --check out")
-    if int8 is not None and to == "pt2":
-        raise UsageError("--int8 is for onnx and openvino: torch has no well-kept way to an int8 pt2 file")
+    if int8 is not None:
+        check_int8(to)
     path = model_file(model)
     for data in (check, int8):
         named(data)
@@ -114,7 +112,7 @@ def export(
     from residua.cli.terminal import say
 
     with waiting("loading torch and the model"):
-        from residua.export import Options, export
+        from residua.export.session import Options, export
 
     options = Options(
         to=to, raw=raw, check=check, int8=int8, tolerance=tolerance, root=root, licence=licence, author=author
@@ -135,13 +133,13 @@ def _target(out: str | None, model: Path, to: str, int8: bool) -> Path:
     """The file to write, which does not exist yet. Raises UsageError for another ending, DataError."""
     from residua.cli.files import called, fresh
 
-    suffix = SUFFIXES[to]
+    suffix = SUFFIXES[to][0]
     path = Path(out) if out else Path(f"{called(model)}{'-int8' if int8 else ''}{suffix}")
     if path.suffix != suffix or path.stem.startswith("."):
         raise UsageError(f"--out {out}: --to {to} writes a file that ends in {suffix}")
     if not path.parent.is_dir():
         raise DataError(f"--out {out}: there is no folder {path.parent}")
-    for end in (suffix, ".bin") if to == "openvino" else (suffix,):
+    for end in SUFFIXES[to]:
         fresh(str(path.with_suffix(end)), "file")
     return path
 

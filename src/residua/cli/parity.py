@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from residua.cli.terminal import cell, counted, percent, results, table
 
 if TYPE_CHECKING:
-    from residua.export import Parity
+    from residua.export.parity import Parity
 
 
 def show(parity: "Parity") -> None:

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from residua.cli.options import DATA_HELP, RECIPE_HELP, Debug, Json, Limit, Root, choice, data_names, recipes, starting
+from residua.cli.options import (
+    DATA_HELP,
+    RECIPE_HELP,
+    Address,
+    Debug,
+    Json,
+    Limit,
+    Root,
+    choice,
+    data_names,
+    recipes,
+    starting,
+)
+from residua.cli.training_options import option
 from residua.errors import DataError, NumericError, UsageError
 
 if TYPE_CHECKING:
@@ -17,12 +30,6 @@ NETS, RECIPE, DATA, MACHINE, RUN = "nets", "recipe", "data", "machine", "run"
 FREE = ("root", "device", "jobs", "engine", "address")
 
 T = TypeVar("T")
-
-
-def option(flag: str, help: str, section: str, **words: Any) -> Any:
-    """An option under a section of the help; `shown` is its default in words."""
-    shown = words.pop("shown", False)
-    return typer.Option(flag, help=help, rich_help_panel=section, show_default=shown, **words)
 
 
 def study(
@@ -106,10 +113,7 @@ def study(
             shown="local",
         ),
     ] = None,
-    address: Annotated[
-        str | None,
-        option("--address", "with --engine ray: the cluster to join", MACHINE, metavar="HOST:PORT", shown="one here"),
-    ] = None,
+    address: Address = None,
     device: Annotated[
         str | None,
         choice("--device", "where to compute", section=MACHINE, shown="auto", also="auto|cpu|cuda|cuda:N|mps"),

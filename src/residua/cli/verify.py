@@ -60,7 +60,7 @@ def verify(
     from residua.cli.live import waiting
 
     with waiting("asking both about the same pictures"):
-        from residua.export import verify
+        from residua.export.session import verify
 
         found, parity = verify(
             file, path, data, split=split, root=root, limit=limit, tolerance=tolerance

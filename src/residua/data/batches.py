@@ -264,7 +264,7 @@ def start_worker(make: Making[Any], cache: Decoding, board: Board, parent: int) 
     """Make ready: one thread of torch's, Ctrl-C left to the parent, and an end if the parent is gone."""
     global _make, _cache
     _make, _cache = make, cache
-    Decoding.board = board
+    cache.board = board
     board.sign()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

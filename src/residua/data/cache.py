@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -32,7 +32,7 @@ from torch import Tensor
 from residua.amounts import gigabytes
 from residua.data.decode import BadPicture, Place, Stored, contents
 from residua.data.prepare import Pixels, Preparation
-from residua.data.watch import Board
+from residua.data.watch import BLANK, Board
 from residua.files import locked
 
 #: Of the files' layout; a file that tells another is made again.
@@ -60,11 +60,11 @@ class Decoding:
     """Pictures that are decoded whenever they are asked for; nothing is kept."""
 
     told: dict[str, str]  # what happened and should be said once: a word for it, a sentence
-    board: ClassVar[Board] = Board(0)  # where this process says what it reads
+    board: Board  # where this process says what it reads
 
     def __init__(self) -> None:
         """Nothing to say."""
-        self.told = {}
+        self.told, self.board = {}, BLANK
 
     def picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         """The prepared picture of a file: uint8 (C, H, W). Raises BadPicture, which names the file."""
@@ -87,6 +87,7 @@ class Cache(Decoding):
     limit: int
     began: float
     told: dict[str, str] = field(default_factory=dict)
+    board: Board = BLANK
 
     def _picture(self, path: Place, mode: str, preparation: Preparation) -> Tensor:
         kind = kind_of(preparation, mode)

@@ -23,7 +23,7 @@ from PIL import Image
 from residua.data.batches import end_with
 from residua.data.decode import FORMATS, BadPicture, Place, contents, decode
 from residua.data.similar import HASHED_PX, TILE_PX, Pixels, digest, prints
-from residua.data.watch import KILLED, Board, Frozen, awaited, patience
+from residua.data.watch import BLANK, KILLED, Board, Frozen, awaited, patience
 
 #: Files to one task of a worker.
 CHUNK = 32
@@ -117,7 +117,7 @@ def started(paths: Sequence[Place], workers: int, board: Board) -> ProcessPoolEx
 
 # -- in a worker ----------------------------------------------------------------------------------------------------
 
-_board = Board(0)
+_board = BLANK
 _paths: Sequence[Place]  # set once when a worker starts: sent with every task, a million paths would be slow
 
 

@@ -104,6 +104,10 @@ class Board:
                     os.kill(process, signal.SIGKILL)
 
 
+#: For a process that nobody waits for.
+BLANK = Board(0)
+
+
 def patience() -> float:
     """For how many seconds a file may be read."""
     return float(os.environ.get("RESIDUA_PATIENCE", PATIENCE_SECONDS))

@@ -20,8 +20,8 @@ from residua.nn.resnet import Net
 from residua.nn.zoo import build, find, with_depths
 from residua.seeds import key
 from residua.training import carry
-from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
+from residua.training.state import State, begin
 
 #: What plain nets may differ by: this share of the largest logit (fp32 keeps seven digits). Nets with shortcuts: 0.
 TOLERANCE = 1e-5

@@ -15,8 +15,9 @@ from residua.evaluate import wilson
 from residua.nn.arch import Arch
 from residua.nn.cost import cost
 from residua.nn.resnet import Net
-from residua.training.loop import Step, begin, fit
+from residua.training.loop import Step, fit
 from residua.training.recipe import Recipe
+from residua.training.state import begin
 
 #: Cuts beyond the allowed error that are still looked at: a count of a few thousand pictures trembles.
 PATIENCE = 2

@@ -12,8 +12,9 @@ from residua.data.batches import Batches
 from residua.engine import Engine
 from residua.evaluate import evaluating
 from residua.nn.resnet import Net
-from residua.training.loop import begin, take_step
 from residua.training.recipe import Recipe
+from residua.training.state import begin
+from residua.training.step import take_step
 
 #: Steps before the clock counts, and the least that it counts.
 WARM, LEAST = 2, 3

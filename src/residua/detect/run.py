@@ -14,13 +14,14 @@ from residua.detect.detector import Detections, Detector, Sides, wanted
 from residua.engine import Engine
 from residua.evaluate import evaluating
 from residua.ranks import now
-from residua.training.loop import Learn, State, travelling
 from residua.training.recipe import Recipe
+from residua.training.state import State
+from residua.training.step import Asked, Learn, in_parts
 
 
 class Lesson(nn.Module):
     """A detector with what its answers cost: images, their sides, targets as of `wanted` -> the whole loss, and the
-    share of the drawn regions whose class is wrong."""
+    share of the drawn regions whose class is wrong, times the pictures."""
 
     def __init__(self, net: Detector) -> None:
         """Of a detector, whose parameters learn."""
@@ -30,25 +31,19 @@ class Lesson(nn.Module):
     def forward(self, images: Tensor, sides: Sides, targets: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
         """The loss and the error."""
         losses = self.net.losses(images, sides, targets)
-        return losses.total, losses.wrong
+        return losses.total, losses.wrong * len(sides)
 
 
 def learning(recipe: Recipe, engine: Engine) -> Learn:
     """What a batch of pictures with boxes says to a `Lesson`: the gradient of all four losses, slice by slice."""
 
     def learn(state: State, batch: BoxBatch) -> Tensor:
-        state.optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros_like(state.epoch)
-        parts = list(sliced(batch, recipe.batch_size // state.slices))
-        for i, part in enumerate(parts, 1):
-            images, n = engine.move(part.images), len(part)
-            with travelling(state, i == len(parts)):
-                with engine.autocast():
-                    loss, wrong = state.model(images, part.sides, wanted(part.targets, engine.device))
-                torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
-            told = torch.stack([loss.detach() * n, wrong * n, torch.full_like(wrong, n)])
-            sums += told.to(sums.dtype)
-        return sums
+        def ask(part: BoxBatch) -> Asked:
+            targets = wanted(part.targets, engine.device)
+            with engine.autocast():
+                return *state.model(engine.move(part.images), part.sides, targets), len(part)
+
+        return in_parts(state, list(sliced(batch, recipe.batch_size // state.slices)), ask, pictures=len(batch))
 
     return learn
 

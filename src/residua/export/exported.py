@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from residua.errors import DataError, UsageError
+from residua.errors import DataError
 
 Array = npt.NDArray[np.generic]
 
@@ -17,13 +17,6 @@ Array = npt.NDArray[np.generic]
 KEY = "residua"
 #: Of these words; a reader reads its own and earlier ones.
 FORMAT = 1
-
-#: The extra that each format needs, and the libraries in it.
-NEEDS = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino", "nncf", "onnx", "onnxscript"),
-    "pt2": (),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +52,3 @@ def read_words(text: str | None, path: str | Path) -> dict[str, Any]:
     if not isinstance(words["format"], int) or words["format"] > FORMAT:
         raise DataError(f"{path} was exported by a later Residua ({words.get('residua')}): upgrade to read it")
     return words
-
-
-def need(to: str, what: str | None = None) -> None:
-    """Raise UsageError where a library that the format needs is missing."""
-    from importlib.util import find_spec
-
-    missing = [name for name in NEEDS[to] if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"{what or f'--to {to}'} needs {', '.join(missing)}: pip install 'residua[{to}]'")

@@ -7,10 +7,7 @@ from residua.boxes.view import BoxView
 from residua.export.fitting import Fitting
 from residua.export.folding import folded
 from residua.export.graphs import Normalised
-from residua.localize.localizer import Localizer, agreed, beside, centred, within
-
-#: Surety of boxes is a logit; so far from 0 and 1 is a share kept before it becomes one.
-EPS = 1e-6
+from residua.localize.localizer import Localizer, agreed, beside, both, centred, within
 
 
 class Placing(nn.Module):
@@ -48,5 +45,4 @@ class Placing(nn.Module):
         asked = classes[..., None].expand(-1, -1, p).reshape(-1)
         flat = boxes.reshape(-1, 4)
         better, numbers = self.net.looked(images, flat, owner, asked)
-        surety = torch.logit((surety.sigmoid() * better.view(n, c, p).sigmoid()).sqrt(), eps=EPS)
-        return surety, beside(centred(flat), numbers).view(n, c, p, 4)
+        return both(surety, better.view(n, c, p)), beside(centred(flat), numbers).view(n, c, p, 4)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from residua.errors import UsageError
 from residua.export import to_onnx, to_openvino
-from residua.export.exported import Array, need
+from residua.export.exported import Array
+from residua.export.formats import check_int8, need
 from residua.export.graphs import Graph
 from residua.export.to_pt2 import quiet
 
@@ -21,12 +21,11 @@ def write(
     to: str, graph: Graph, words: Mapping[str, Any], folder: Path, name: str, *, inputs: Sequence[Array]
 ) -> None:  # fmt: skip
     """Write the graph in int8, calibrated on `inputs`. Raises UsageError for a format without a way to it."""
+    check_int8(to)
     if to == "onnx":
         _onnx(graph, words, folder / f"{name}.onnx", inputs)
-    elif to == "openvino":
-        to_openvino.save(_openvino(graph, words, inputs), words, folder, name)
     else:
-        raise UsageError(f"--int8 is for onnx and openvino: torch has no well-kept way to an int8 {to} file")
+        to_openvino.save(_openvino(graph, words, inputs), words, folder, name)
 
 
 def _onnx(graph: Graph, words: Mapping[str, Any], path: Path, inputs: Sequence[Array]) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from residua.errors import DataError, UsageError
 from residua.export import boxes, classifier, quantise, to_onnx, to_openvino, to_pt2
-from residua.export.exported import FORMAT, Array, Exported, need
+from residua.export.exported import FORMAT, Array, Exported
+from residua.export.formats import SUFFIXES, check_int8, need
 from residua.export.graphs import Graph
 from residua.export.keeping import proved
 from residua.export.parity import Parity
@@ -78,15 +79,15 @@ def export(model: Path, target: Path, options: Options, heard: Callable[[str], o
     nothing is left.
     """
     need(options.to)
-    if options.int8 and options.to == "pt2":
-        raise UsageError("--int8 is for onnx and openvino: torch has no well-kept way to an int8 pt2 file")
+    if options.int8:
+        check_int8(options.to)
     of, form = subject(model), FORMATS[options.to]
     if options.int8 and not isinstance(of, classifier.Classifier):
         raise UsageError("--int8 is for classifiers: what it costs a net that finds boxes is not measured here")
     shown = _pictures(of, options)
     made = of.graph(options.to, options.raw)
     words = _words(of, made, options, model)
-    with proved(target, form.SUFFIXES) as folder:
+    with proved(target, SUFFIXES[options.to]) as folder:
         if options.int8:
             heard("calibrating on training pictures")
             inputs = _calibration(of, made, options)
@@ -100,7 +101,7 @@ def export(model: Path, target: Path, options: Options, heard: Callable[[str], o
         parity = of.parity(exported, shown, options.tolerance if options.int8 else None)
         parity.demand(f"the {options.to} file")
         del exported
-    return Done(tuple(target.with_suffix(s) for s in form.SUFFIXES), words, parity)
+    return Done(tuple(target.with_suffix(s) for s in SUFFIXES[options.to]), words, parity)
 
 
 def _pictures(of: Subject, options: Options) -> Shown:
@@ -128,7 +129,7 @@ def _words(of: Subject, made: Graph, options: Options, model: Path) -> dict[str,
 
 def opened(path: Path) -> Exported:
     """An exported file, ready to answer. Raises UsageError for an unknown kind, DataError for a damaged one."""
-    by_suffix = {form.SUFFIXES[0]: (to, form) for to, form in FORMATS.items()}
+    by_suffix = {SUFFIXES[to][0]: (to, form) for to, form in FORMATS.items()}
     if path.suffix.lower() not in by_suffix:
         raise UsageError(f"{path} is no exported file: give {', '.join(by_suffix)}")
     to, form = by_suffix[path.suffix.lower()]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from residua.errors import DataError
-from residua.export.exported import KEY, Array, Exported, need, read_words
+from residua.export.exported import KEY, Array, Exported, read_words
+from residua.export.formats import need
 from residua.export.graphs import Graph
 from residua.export.to_pt2 import quiet, traced
 
-SUFFIXES = (".onnx",)
 #: ONNX Runtime reads this one from 1.17 on.
 OPSET = 20
 

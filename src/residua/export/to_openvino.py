@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from residua.errors import DataError
-from residua.export.exported import KEY, Array, Exported, need, read_words
+from residua.export import to_onnx
+from residua.export.exported import KEY, Array, Exported, read_words
+from residua.export.formats import need
 from residua.export.graphs import Graph
-
-SUFFIXES = (".xml", ".bin")
 
 
 def write(graph: Graph, words: Mapping[str, Any], folder: Path, name: str) -> None:
@@ -21,8 +21,6 @@ def model(graph: Graph, words: Mapping[str, Any]) -> Any:
     """The graph as an OpenVINO model; read from ONNX, so that no converter of OpenVINO's sends usage data."""
     need("openvino")
     import openvino
-
-    from residua.export import to_onnx
 
     return openvino.Core().read_model(to_onnx.model(graph, words).SerializeToString())
 

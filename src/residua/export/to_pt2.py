@@ -18,7 +18,6 @@ from residua.errors import DataError
 from residua.export.exported import KEY, Array, Exported, read_words
 from residua.export.graphs import Graph
 
-SUFFIXES = (".pt2",)
 WORDS = f"{KEY}.json"
 
 

@@ -29,8 +29,8 @@ from residua.nn.arch import from_json
 from residua.ranks import Ranks, joined, now
 from residua.training.carry import take_up
 from residua.training.finder import sweep
-from residua.training.loop import begin
 from residua.training.run import Run, check_free
+from residua.training.state import begin
 
 
 def train(options: TrainOptions, *, spent: float = 0.0) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """The batch on which a training ended since its loss has no end: kept to be looked at, and what it most likely was."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,7 @@ from residua.data.decode import as_image
 from residua.job.record import png
 from residua.nn.modelfile import seal
 from residua.training.finite import NotFinite
-
-if TYPE_CHECKING:
-    from residua.job.underway import UnderWay
+from residua.training.run import Run
 
 #: The sheet: rows of so many pictures, each at this side.
 COLUMNS, CELL_PX = 8, 128
@@ -21,29 +19,27 @@ COLUMNS, CELL_PX = 8, 128
 RISEN = 2.0
 
 
-def kept(session: "UnderWay", error: NotFinite) -> NotFinite:
+def kept(error: NotFinite, run: Run, batches: Any, *, view: Any, precision: str) -> NotFinite:
     """Write ``nan/step-N.png`` and ``.safetensors`` (images, targets, names) into the run; the error, which says so.
 
     The batch is made again: it is a function of the step. Of several processes the first keeps its share.
     """
-    batches: Any = session.batches
     batch = batches.at(error.step - 1)
-    run, name = session.run, f"nan/step-{error.step}"
+    name = f"nan/step-{error.step}"
     names = [batches.split.names[int(i)] for i in batch.index]
-    run.write_bytes(f"{name}.png", png(sheet(pictures(session, batch.images), COLUMNS, CELL_PX)))
+    run.write_bytes(f"{name}.png", png(sheet(pictures(view, batch.images), COLUMNS, CELL_PX)))
     words = {"task": "a look at its batch", "step": error.step, "names": names}
     seal(run.path(f"{name}.safetensors"), words, tensors(batch), overwrite=True)
     where = run.folder / f"{name}.png"
     return NotFinite(
-        f"{error}; most likely {cause(session, batch.images)}; its {len(names)} pictures are in {where}, the numbers "
-        f"beside it; --on-nan skip leaves such steps out",
+        f"{error}; most likely {cause(run, batch.images, precision)}; its {len(names)} pictures are in {where}, the "
+        f"numbers beside it; --on-nan skip leaves such steps out",
         error.step,
     )
 
 
-def pictures(session: "UnderWay", images: Tensor) -> list[Any]:
+def pictures(view: Any, images: Tensor) -> list[Any]:
     """The pictures as the net sees them (N, C, H, W), for people."""
-    view: Any = session.plan.view
     colours = getattr(view, "colours", view)
     return [as_image(p) for p in colours.restore(images.nan_to_num())]
 
@@ -59,14 +55,14 @@ def tensors(batch: Any) -> dict[str, Tensor]:
     return found
 
 
-def cause(session: "UnderWay", images: Tensor) -> str:
+def cause(run: Run, images: Tensor, precision: str) -> str:
     """What it most likely was, in words."""
     if not bool(images.isfinite().all()):
         return "its pictures: their numbers have no end"
-    rows = session.run.metrics()
+    rows = run.metrics()
     losses = [row["loss"] for row in rows if row.get("event") == "step" and row.get("loss") is not None]
     if losses and losses[-1] > RISEN * min(losses):
         return f"the learning rate: the loss had risen from {min(losses):.3g} to {losses[-1]:.3g} before"
-    if session.plan.engine.precision == "fp16":
+    if precision == "fp16":
         return "the short numbers of fp16: --precision bf16 or fp32"
     return "the learning rate"

@@ -21,10 +21,12 @@ from residua.job.offending import kept as kept_batch
 from residua.job.stopping import Stop
 from residua.ranks import now
 from residua.training.finite import NotFinite
-from residua.training.loop import Epoch, Learn, State, Step, Stream, fit
+from residua.training.loop import Epoch, Step, Stream, fit
 from residua.training.recipe import Recipe
 from residua.training.run import Run
 from residua.training.schedule import total_steps
+from residua.training.state import State
+from residua.training.step import Learn
 
 #: Rows of metrics.jsonl for the steps of one epoch, at most.
 ROWS_PER_EPOCH = 20
@@ -232,7 +234,10 @@ class UnderWay(ABC):
         try:
             yield from steps
         except NotFinite as e:
-            raise kept_batch(self, e) if now().first else e from e
+            if not now().first:
+                raise
+            plan = self.plan
+            raise kept_batch(e, self.run, self.batches, view=plan.view, precision=plan.engine.precision) from e
 
     def closed(self, epoch: Epoch) -> Iterator[Event]:
         """An epoch is trained: judge it."""

@@ -14,7 +14,7 @@ from residua.job.course import Clock
 from residua.job.stopping import Stop, signals
 from residua.job.underway import UnderWay
 from residua.training.run import read_config
-from residua.training.states import digest, read_state
+from residua.training.saving import digest, read_state
 
 #: What a run folder needs to be gone on with, beside its state.
 NEEDED = ("config.toml", "metrics.jsonl", "units.jsonl")

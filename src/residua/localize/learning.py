@@ -13,8 +13,9 @@ from residua.boxes.dataset import Target
 from residua.data.dataset import Indices
 from residua.engine import Engine
 from residua.localize.localizer import Answers, Localizer, beside, centred, edges, overlap, within
-from residua.training.loop import Learn, State, loss_of, travelling
 from residua.training.recipe import Recipe
+from residua.training.state import State
+from residua.training.step import Asked, Learn, in_parts, loss_of
 
 #: An anchor that overlaps a true box at least so much, or best of all, is on the thing.
 OVERLAP = 0.5
@@ -151,18 +152,11 @@ def learning(recipe: Recipe, engine: Engine, classes: Indices) -> Learn:
     """What a batch says to a `Lesson`, slice by slice; `classes` are those of all pictures of the split."""
 
     def learn(state: State, batch: BoxBatch) -> Tensor:
-        state.optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros_like(state.epoch)
-        parts = list(sliced(batch, recipe.batch_size // state.slices))
-        for i, part in enumerate(parts, 1):
-            images, n = engine.move(part.images), len(part)
+        def ask(part: BoxBatch) -> Asked:
             truth = truth_of(part.targets, torch.from_numpy(classes[part.index]), engine.device)
-            with travelling(state, i == len(parts)):
-                with engine.autocast():
-                    loss, wrong = state.model(images, truth)
-                torch.autograd.backward(state.scaler.scale(loss * (n / len(batch))))
-            told = torch.stack([loss.detach() * n, wrong, torch.full_like(wrong, n)])
-            sums += told.to(sums.dtype)
-        return sums
+            with engine.autocast():
+                return *state.model(engine.move(part.images), truth), len(part)
+
+        return in_parts(state, list(sliced(batch, recipe.batch_size // state.slices)), ask, pictures=len(batch))
 
     return learn

@@ -129,7 +129,7 @@ class Localizer(nn.Module):
             surety, kept = surety.topk(min(self.row.proposals, surety.shape[2]))
             boxes = within(boxes.gather(2, kept[..., None].expand(-1, -1, -1, 4)), size)
             again, boxes = self.again(images, boxes, classes)
-            surety = torch.logit((surety.sigmoid() * again.sigmoid()).sqrt(), eps=1e-6)
+            surety = both(surety, again)
         return agreed(surety, within(boxes, size))
 
     def again(self, images: Tensor, boxes: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,6 +176,11 @@ def second(row: LocalizerRow) -> Net:
 def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes cut to a picture of this width and height."""
     return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([*size, *size]))
+
+
+def both(first: Tensor, second: Tensor) -> Tensor:
+    """The logit of what two looks expect together: the geometric mean of their overlaps."""
+    return torch.logit((first.sigmoid() * second.sigmoid()).sqrt(), eps=1e-6)
 
 
 def agreed(surety: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from residua.errors import UsageError
 from residua.explain import Explainer, Explanation, photo
+from residua.nn.modelfile import CLASSIFICATION
 from residua.nn.resnet import Net
 from residua.predict import Model
 from residua.predict import load as load_model
@@ -34,7 +35,7 @@ class Said:
 class Classifier(Answerer):
     """Names what a picture shows."""
 
-    task = "classification"
+    task = CLASSIFICATION
 
     def __init__(self, model: Model) -> None:
         """Of a model that is placed."""

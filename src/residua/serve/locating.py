@@ -12,11 +12,13 @@ from residua.boxes.found import Found
 from residua.boxes.inputs import Given, together
 from residua.boxes.view import BoxView, canvas
 from residua.data.decode import as_image, size_of
+from residua.detect import modelfile as detectors
 from residua.detect.predict import Answer as Detected
 from residua.detect.predict import DetectorModel
 from residua.detect.predict import load as load_detector
 from residua.detect.run import detected
 from residua.detect.run import returned as detections
+from residua.localize import modelfile as localizers
 from residua.localize.counts import TOP
 from residua.localize.predict import Answer as Placed
 from residua.localize.predict import LocalizerModel
@@ -56,7 +58,7 @@ class Locating(Answerer):
 class DetectorAnswerer(Locating):
     """Says what is where."""
 
-    task = "detection"
+    task = detectors.TASK
     outputs = (
         TensorKind("boxes", "FP32", (-1, 4)), TensorKind("scores", "FP32", (-1,)),
         TensorKind("labels", "BYTES", (-1,)), TensorKind("picture", "INT64", (-1,)),
@@ -119,7 +121,7 @@ class DetectorAnswerer(Locating):
 class LocalizerAnswerer(Locating):
     """Says what one thing a picture shows, and where."""
 
-    task = "localization"
+    task = localizers.TASK
 
     def __init__(self, model: LocalizerModel) -> None:
         """Of a model that is placed."""
@@ -188,6 +190,6 @@ def _rows(found: Found) -> Iterator[tuple[int, float, list[float]]]:
 
 def load(path: Path, task: str, *, device: str, precision: str, threads: int | None) -> Locating:
     """The detector or localizer of a file, placed. Raises DataError, UsageError."""
-    if task == "detection":
+    if task == detectors.TASK:
         return DetectorAnswerer(load_detector(path, device=device, precision=precision, threads=threads))
     return LocalizerAnswerer(load_localizer(path, device=device, precision=precision, threads=threads))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from residua.engine import Decision, Engine
 from residua.errors import DataError
-from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
-from residua.training.states import read_state
+from residua.training.saving import read_state
+from residua.training.state import State, begin
 
 
 def buffers(state: State) -> dict[str, Tensor]:

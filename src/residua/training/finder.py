@@ -11,8 +11,9 @@ from residua.data.batches import Batches
 from residua.engine import Engine
 from residua.seeds import key
 from residua.training.hold import held, hold
-from residua.training.loop import State, class_weights, take_step
 from residua.training.recipe import Recipe
+from residua.training.state import State
+from residua.training.step import class_weights, take_step
 
 #: The rates go from `LOW` to `HIGH` times the recipe's, in `STEPS` equal factors.
 LOW, HIGH, STEPS = 1e-4, 1e2, 100

@@ -1,14 +1,10 @@
 """Steps whose loss is not finite: named, or left out as if they had not been."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from residua.errors import NumericError
-
-if TYPE_CHECKING:
-    from residua.training.loop import State
+from residua.training.state import State
 
 
 class NotFinite(NumericError):
@@ -25,7 +21,7 @@ def buffers(net: nn.Module) -> list[Tensor]:
     return [b.detach().clone() for b in net.buffers()]
 
 
-def finite(state: "State", sums: Tensor) -> bool:
+def finite(state: State, sums: Tensor) -> bool:
     """Whether a step may be taken: its loss has an end, and so have its gradients and the running statistics.
 
     Pixels of 1e30 give norms a variance without an end, and everything behind them numbers that have one. Where
@@ -38,7 +34,7 @@ def finite(state: "State", sums: Tensor) -> bool:
 
 
 @torch.no_grad()
-def undo(state: "State", before: list[Tensor]) -> Tensor:
+def undo(state: State, before: list[Tensor]) -> Tensor:
     """Leave a step out: the net as it was; gives the sums of no picture. A scaler scales less from now on."""
     for buffer, kept in zip(state.net.buffers(), before, strict=True):
         buffer.copy_(kept)

@@ -1,7 +1,7 @@
 """The run folder: created once, written whole or not at all, by one writer, and read again to go on.
 
 A folder is a run once it has a config.toml, which is written last: what is killed before that can be begun again.
-The rows of metrics.jsonl are on the disk before the state that counts them (`states.py`).
+The rows of metrics.jsonl are on the disk before the state that counts them (`saving.py`).
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from residua import files
 from residua.errors import DataError, UsageError
-from residua.training.states import States
+from residua.training.saving import States
 
 try:
     import fcntl

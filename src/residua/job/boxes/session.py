@@ -21,9 +21,9 @@ from residua.job.stopping import Stop, signals
 from residua.job.underway import UnderWay, course, resumption
 from residua.ranks import joined, now
 from residua.training import recipe as recipes
-from residua.training.loop import State, begin
 from residua.training.recipe import Recipe
 from residua.training.run import check_free
+from residua.training.state import State, begin
 
 #: From options to the plan of a new training, and from options and what was saved to that of one that goes on.
 Prepare: TypeAlias = Callable[[Any], Any]

@@ -27,7 +27,8 @@ from residua.job.stopping import Stopped
 from residua.job.underway import length
 from residua.ranks import now
 from residua.training import recipe as recipes
-from residua.training.loop import Epoch, Learn
+from residua.training.loop import Epoch
+from residua.training.step import Learn
 
 #: Pictures to one pass of an evaluation.
 EVALUATION_BATCH = 8
