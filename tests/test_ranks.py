@@ -15,7 +15,7 @@ import torch
 from boxes.shapes import make as shapes
 from localize.conftest import make as things
 from norms_apart import batch, lively, norms, weights
-from processes_apart import differ
+from processes_apart import begun_again, differ
 from residua.errors import UsageError
 from residua.job.begin import begun_before
 from residua.job.options import TrainOptions
@@ -180,6 +180,12 @@ def test_a_detector_is_trained_by_two_processes_and_its_counts_are_those_of_one(
     )  # fmt: skip
     there, here = json.loads((out / "evaluation.json").read_text()), json.loads(again.stdout)
     assert {k: here[k] for k in there} == there
+
+
+def test_processes_that_begin_again_do_not_look_for_those_that_died():
+    # torchrun keeps one store, in which the addresses of the first attempt still stand
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    torch.multiprocessing.spawn(begun_again, (2, store.port, 3.0), nprocs=2)
 
 
 def children(pid: int) -> list[int]:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -155,7 +157,12 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         seconds = float(os.environ.get("RESIDUA_TIMEOUT", TIMEOUT_SECONDS))
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=seconds))
+        timeout = timedelta(seconds=seconds)
+        store, rank, world = next(rendezvous("env://", timeout=timeout))
+        # torchrun keeps its store: without a name for each attempt, addresses of those that died are still in it
+        store = PrefixStore(f"residua/{restarts()}", store)
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     except (RuntimeError, ValueError) as e:
         raise DataError(f"the other processes do not come: {str(e).splitlines()[0]}") from e
     try:

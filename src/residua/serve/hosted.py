@@ -1,7 +1,6 @@
 """The models that a server holds, by name, and what happens when a file is replaced while they answer."""
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from residua.data.decode import BadPicture
 from residua.errors import DataError, ResiduaError
 from residua.nn.modelfile import CLASSIFICATION, task_of
+from residua.predict.journal import digest
 from residua.serve import classifying
 from residua.serve.answerer import Answerer, Wish
 from residua.serve.lane import Lane, Pools
@@ -60,9 +60,7 @@ def edition(file: Path, machine: Machine) -> Edition:
         model.prove()
     except Exception as e:  # weights that fit and yet do not compute
         raise DataError(f"{file} cannot answer: {(str(e).splitlines() or [type(e).__name__])[0]}") from e
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Edition(model, digest, time.time())
+    return Edition(model, digest(file), time.time())
 
 
 def stamp(file: Path) -> Stamp | None:
