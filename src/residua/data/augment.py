@@ -6,7 +6,7 @@ not needed: numpy stays on the calling thread, so batches can be made beside tra
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,10 @@ from residua.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]  # (N, C, S, S)
 Floats = npt.NDArray[np.float32]  # (N, C, S, S), normalised
+Mask = npt.NDArray[np.bool_]  # (N,)
 Box = tuple[int, int, int, int]  # top, left, height, width
+
+ERASE = "erase"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ class Augment:
 
     def batch(self, images: Images, draw: Draw) -> Tensor:
         """The samples of `draw`, augmented and normalised: float32 (N, C, S, S)."""
-        return self.finished(self.pixels(images, draw), draw)
+        return self.finished(torch.from_numpy(self.pixels(images, draw)), draw)
 
     def pixels(self, images: Images, draw: Draw) -> Pixels:
         """The samples of `draw`, all done to them that is done to whole numbers: uint8 (N, C, S, S), a copy."""
@@ -106,11 +109,11 @@ class Augment:
                     pixels[i] = EACH[name](torch.from_numpy(picture), draw.key(name, i), self.view, *numbers).numpy()
         return pixels
 
-    def finished(self, pixels: Pixels, draw: Draw) -> Tensor:
+    def finished(self, pixels: Tensor, draw: Draw) -> Tensor:
         """What `pixels` gave, normalised, and erased in part: float32 (N, C, S, S)."""
-        x = self.view.normalise(torch.from_numpy(pixels))
-        if "erase" in self.words:
-            erase(x.numpy(), draw, *self.words["erase"])
+        x = self.view.normalise(pixels)
+        if ERASE in self.words:
+            erase(x.numpy(), draw, *self.words[ERASE])
         return x
 
     def framed(self, images: Images, draw: Draw) -> Pixels:
@@ -162,13 +165,19 @@ def pad_crop(pixels: Pixels, draw: Draw, view: View, pad: float) -> Pixels:
     wide[:] = np.array(view.mean_colour, np.uint8)[:, None, None]
     wide[:, :, p:-p, p:-p] = pixels
     windows = sliding_window_view(wide, (size, size), axis=(2, 3))  # (N, C, 2p + 1, 2p + 1, S, S), nothing copied
-    moved: Pixels = windows[np.arange(n), :, draw.whole("pad-crop-y", 2 * p + 1), draw.whole("pad-crop-x", 2 * p + 1)]
-    return moved
+    y, x = moved(draw, p)
+    crops: Pixels = windows[np.arange(n), :, y, x]
+    return crops
+
+
+def moved(draw: Draw, pad: int) -> tuple[Indices, Indices]:
+    """Where each crop begins in its padded picture: rows and columns, 0 to 2 * pad."""
+    return draw.whole("pad-crop-y", 2 * pad + 1), draw.whole("pad-crop-x", 2 * pad + 1)
 
 
 def flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
     """Every other picture mirrored, left to right."""
-    return mirror(pixels, draw.uniform("flip") < 0.5)
+    return mirror(pixels, at_random(draw))
 
 
 def alternate_flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
@@ -177,11 +186,26 @@ def alternate_flip(pixels: Pixels, draw: Draw, view: View) -> Pixels:
     Two epochs then show both sides of every picture, where random flips show a half of them one side twice.
     Source: Jordan 2024, "alternating flip", arXiv:2404.00498.
     """
-    first = Draw(draw.seed, 0, draw.samples, draw.keys).uniform("flip") < 0.5
-    return mirror(pixels, first ^ bool(draw.epoch % 2))
+    return mirror(pixels, in_turn(draw))
 
 
-def mirror(pixels: Pixels, which: npt.NDArray[np.bool_]) -> Pixels:
+def at_random(draw: Draw) -> Mask:
+    """Which pictures `flip` mirrors."""
+    return draw.uniform("flip") < 0.5
+
+
+def in_turn(draw: Draw) -> Mask:
+    """Which pictures `alternate_flip` mirrors."""
+    return at_random(Draw(draw.seed, 0, draw.samples, draw.keys)) ^ bool(draw.epoch % 2)
+
+
+def flipped(draw: Draw, words: Words) -> Mask | None:
+    """Which pictures an augmentation mirrors, once or twice; None if it mirrors none."""
+    masks = [which(draw) for word, which in FLIPS.items() if word in words]
+    return np.logical_xor.reduce(masks) if masks else None
+
+
+def mirror(pixels: Pixels, which: Mask) -> Pixels:
     """Some of the pictures mirrored, in place."""
     pixels[which] = pixels[which][..., ::-1]
     return pixels
@@ -189,11 +213,16 @@ def mirror(pixels: Pixels, which: npt.NDArray[np.bool_]) -> Pixels:
 
 def erase(x: Floats, draw: Draw, probability: float) -> None:
     """A rectangle of 2 to 33 % of the area set to the mean, in place (Zhong et al. 2017, arXiv:1708.04896)."""
+    for i, (top, left, height, width) in erased(draw, x.shape[-2:], probability):
+        x[i, :, top : top + height, left : left + width] = 0
+
+
+def erased(draw: Draw, size: tuple[int, ...], probability: float) -> Iterator[tuple[int, Box]]:
+    """Which pictures lose a rectangle, and where."""
     for i in np.flatnonzero(draw.uniform("erase") < probability):
         rng = seeds.generator(*draw.key("erase-box", i))
-        if box := random_box(rng, x.shape[-2:], (0.02, 0.33), (0.3, 3.3)):
-            top, left, height, width = box
-            x[i, :, top : top + height, left : left + width] = 0
+        if box := random_box(rng, size, (0.02, 0.33), (0.3, 3.3)):
+            yield int(i), box
 
 
 # -- the part of a picture that is used -----------------------------------------------------------------------------
@@ -280,6 +309,7 @@ def seeded(do: Callable[[Tensor], Tensor], image: Tensor, key: tuple[int | str, 
 
 BILINEAR = "bilinear"
 WHOLE: dict[str, Callable[..., Pixels]] = {"pad-crop": pad_crop, "flip": flip, "alternate-flip": alternate_flip}
+FLIPS: dict[str, Callable[[Draw], Mask]] = {"flip": at_random, "alternate-flip": in_turn}
 EACH: dict[str, Callable[..., Tensor]] = {
     "rand-augment": rand_augment,
     "trivial-augment": trivial_augment,
@@ -299,7 +329,7 @@ class Mixing:
     cut: npt.NDArray[np.bool_]
     centre: npt.NDArray[np.float64]  # (P, 2): y and x in [0, 1)
 
-    def __call__(self, x: Floats, labels: Indices, classes: int) -> Floats:
+    def __call__(self, x: Floats | Tensor, labels: Indices, classes: int) -> Floats:
         """Mix neighbours (0, 1), (2, 3), ... of x (N, C, S, S) in place; return probabilities (N, classes).
 
         An odd last sample stays as it is.
@@ -307,8 +337,7 @@ class Mixing:
         targets = np.eye(classes, dtype=np.float32)[labels]
         own = self.own(x.shape[-1])
         for part, share in ((x, own), (targets, own.mean((1, 2, 3))[:, None])):
-            a, b = part[0 : 2 * len(own) : 2], part[1 : 2 * len(own) : 2]
-            a[:], b[:] = a * share + b * (1 - share), b * share + a * (1 - share)
+            mix(part, torch.from_numpy(share).to(part.device) if isinstance(part, Tensor) else share)
         return targets
 
     def take(self, pairs: slice) -> "Mixing":
@@ -324,6 +353,12 @@ class Mixing:
         patch = inside[:, 0, :, None] & inside[:, 1, None, :]
         share = np.where(self.cut[:, None, None], ~patch, self.share[:, None, None])
         return share[:, None].astype(np.float32)
+
+
+def mix(x: Any, share: Any) -> None:
+    """Mix neighbours of an array or tensor x (N, ...) in place: `share` (P, ...) of the own."""
+    a, b = x[0 : 2 * len(share) : 2], x[1 : 2 * len(share) : 2]
+    a[:], b[:] = a * share + b * (1 - share), b * share + a * (1 - share)
 
 
 def mixing(words: Words, pairs: int, seed: int, step: int) -> Mixing:

@@ -25,6 +25,7 @@ from torch import Tensor
 from residua.data.augment import Augment, Draw, mixing, parse
 from residua.data.cache import Decoding
 from residua.data.dataset import Indices, Split
+from residua.data.onto import onto
 from residua.data.order import balanced, expect, shown
 from residua.data.view import View
 from residua.data.watch import Board, awaited, why_died
@@ -50,7 +51,7 @@ class Batches:
 
     An epoch goes through a new permutation; the samples that fill no batch are left out, others each time. A set
     smaller than the batch is one batch. `balanced` epochs show every class equally often (`order.balanced`).
-    Rank r of `world` gets the r-th slice of every batch.
+    Rank r of `world` gets the r-th slice of every batch. On a GPU as `device` the same batches are finished.
     Raises UsageError or DataError where no such batches exist.
     """
 
@@ -67,6 +68,7 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         cache: Decoding | None = None,
+        device: str = "cpu",
     ) -> None:
         """Check that every rank gets whole pairs of at least two samples."""
         if batch_size < 2:
@@ -75,6 +77,7 @@ class Batches:
             raise UsageError(f"a batch of {batch_size} cannot be divided evenly among {world} processes (rank {rank})")
         self.split, self.view, self.seed, self.classes = split, view, seed, classes
         self.augment: Augment = replace(parse(augment, view), cache=cache or Decoding())
+        self.onto = None if device == "cpu" else onto(self.augment, split.images, device)
         self.batch_size = min(batch_size, len(split) // world * world)
         self.steps_per_epoch = len(split) // max(1, self.batch_size)
         self.share = self.batch_size // world
@@ -85,8 +88,9 @@ class Batches:
             raise UsageError(f"mixing takes pairs: {self.share} pictures a process are odd")
 
     def at(self, step: int) -> Batch:
-        """Batch `step`, from 0."""
-        return self.finished(step, self.pixels(step))
+        """Batch `step`, from 0, on the CPU."""
+        batch = self.finished(step, self.pixels(step))
+        return replace(batch, images=batch.images.cpu())
 
     def draw(self, step: int) -> Draw:
         """Which samples batch `step` shows, and their random numbers."""
@@ -105,18 +109,23 @@ class Batches:
     def pixels(self, step: int) -> Tensor:
         """The pictures of batch `step` before they are normalised: uint8 (N, C, S, S). This is most of the work."""
         epoch, i = divmod(step, self.steps_per_epoch)
+        if self.onto is not None and self.onto.held is not None:
+            return self.onto.pixels(self.draw(step))
         expect(self.split, self.samples(epoch)[0][i * self.batch_size :])
         return torch.from_numpy(self.augment.pixels(self.split.images, self.draw(step)))
 
     def finished(self, step: int, pixels: Tensor) -> Batch:
         """Batch `step` of its pixels: normalised, erased in part, mixed."""
         draw = self.draw(step)
-        images, labels = self.augment.finished(pixels.numpy(), draw), self.split.labels[draw.samples]
+        labels = self.split.labels[draw.samples]
+        finish = self.augment if self.onto is None else self.onto
+        images = finish.finished(pixels, draw)
         if not self.augment.mixes:
             return Batch(images, torch.from_numpy(labels), draw.samples)
         pairs = mixing(self.augment.words, self.batch_size // 2, self.seed, step)
         own = slice(self.rank * self.share // 2, (self.rank + 1) * self.share // 2)
-        targets = pairs.take(own)(images.numpy(), labels, self.classes)
+        x = images.numpy() if self.onto is None else images  # numpy stays on the calling thread
+        targets = pairs.take(own)(x, labels, self.classes)
         return Batch(images, torch.from_numpy(targets), draw.samples)
 
     def stream(self, start: int, stop: int, workers: int = 0) -> Iterator[Batch]:
@@ -149,7 +158,7 @@ class InOrder:
     def finished(self, start: int, pixels: Tensor) -> Batch:
         """The batch of these pixels."""
         draw = self.draw(start)
-        images = self.plain.finished(pixels.numpy(), draw)
+        images = self.plain.finished(pixels, draw)
         return Batch(images, torch.from_numpy(self.split.labels[draw.samples]), draw.samples)
 
 

@@ -87,6 +87,7 @@ class Plan:
             rank=now().rank,
             world=now().world,
             cache=self.cache,
+            device=self.engine.device if self.engine.kind == "cuda" else "cpu",
         )
 
     def placed(self, tell: Callable[[str], None]) -> nn.Module:
