@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from residua.data.augment import Augment, parse
-from residua.data.batches import Batches
+from residua.data.batches import Batches, InOrder
 from residua.data.dataset import ArrayImages, Split
-from residua.data.onto import SHARE, onto, room
+from residua.data.onto import SHARE, Onto, onto, room
 from residua.data.view import View
 
 WORDS = [
@@ -69,3 +69,12 @@ def test_pictures_that_are_cropped_at_random_are_not_held(tmp_path):
     here, _ = both(())
     augment = parse(("random-resized-crop:0.25",), here.view)
     assert isinstance(augment, Augment) and onto(augment, here.split.images, "cpu").held is None
+
+
+def test_pictures_in_order_are_finished_on_a_device_too():
+    here, _ = both(())
+    plain = parse((), here.view)
+    there, alike = InOrder(here.split, plain, 10, Onto(plain, "cpu")), InOrder(here.split, plain, 10)
+    for start in (0, 30, 60):
+        ours, theirs = (m.finished(start, m.pixels(start)) for m in (there, alike))
+        assert torch.equal(ours.images, theirs.images) and torch.equal(ours.targets, theirs.targets)

@@ -25,7 +25,7 @@ from torch import Tensor
 from residua.data.augment import Augment, Draw, mixing, parse
 from residua.data.cache import Decoding
 from residua.data.dataset import Indices, Split
-from residua.data.onto import onto
+from residua.data.onto import Onto, onto
 from residua.data.order import balanced, expect, shown
 from residua.data.view import View
 from residua.data.watch import Board, awaited, why_died
@@ -145,6 +145,7 @@ class InOrder:
     split: Split
     plain: Augment
     batch_size: int
+    onto: Onto | None = None
 
     def draw(self, start: int) -> Draw:
         """The samples from `start`, as they are."""
@@ -158,21 +159,21 @@ class InOrder:
     def finished(self, start: int, pixels: Tensor) -> Batch:
         """The batch of these pixels."""
         draw = self.draw(start)
-        images = self.plain.finished(pixels, draw)
+        images = (self.onto or self.plain).finished(pixels, draw)
         return Batch(images, torch.from_numpy(self.split.labels[draw.samples]), draw.samples)
 
 
 def in_order(
     split: Split, view: View, batch_size: int, workers: int = 0, cache: Decoding | None = None, *,
-    rank: int = 0, world: int = 1,
+    rank: int = 0, world: int = 1, device: str = "cpu",
 ) -> Iterator[Batch]:  # fmt: skip
     """Every sample once, in order, as `view` shows it; the last batch may be short.
 
-    Of several processes each gets every `world`-th of these very batches.
+    Of several processes each gets every `world`-th of these very batches. On a GPU as `device` they are finished there.
     """
     plain = Augment(view, {}, cache or Decoding())
     starts = range(rank * batch_size, len(split), world * batch_size)
-    made = InOrder(split, plain, batch_size)
+    made = InOrder(split, plain, batch_size, None if device == "cpu" else Onto(plain, device))
     return made_ahead(made, starts, quick=plain.is_quick(split.images), cache=plain.cache, workers=workers)
 
 

@@ -87,8 +87,13 @@ class Plan:
             rank=now().rank,
             world=now().world,
             cache=self.cache,
-            device=self.engine.device if self.engine.kind == "cuda" else "cpu",
+            device=self.device,
         )
+
+    @property
+    def device(self) -> str:
+        """Where pictures are finished."""
+        return self.engine.device if self.engine.kind == "cuda" else "cpu"
 
     def placed(self, tell: Callable[[str], None]) -> nn.Module:
         """The net before the first step, where the engine puts it; of many processes its norms look at all pictures."""

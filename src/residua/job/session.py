@@ -151,7 +151,10 @@ class Session(UnderWay):
         """This process's images of a split; alone, raises Stopped if the user asks to stop."""
         size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
         ranks, workers = now(), self.plan.engine.workers
-        batches = in_order(split, self.plan.view, size, workers, self.plan.cache, rank=ranks.rank, world=ranks.world)
+        batches = in_order(
+            split, self.plan.view, size, workers, self.plan.cache, rank=ranks.rank, world=ranks.world,
+            device=self.plan.device,
+        )  # fmt: skip
         return self.stop.between(batches) if ranks.alone else batches
 
     def answered(self, net: nn.Module, split: Split, temperature: float | None = None) -> list[Answers]:
