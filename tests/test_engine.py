@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from residua.engine import CPU_BF16_FROM_PX, CPU_THREADS_FROM_PX, Decision, Engine, Facts, decide, facts
+from residua.engine import CPU_BF16_FROM_PX, CPU_THREADS_FROM_PX, Decision, Engine, Facts, decide, facts, regions
 from residua.errors import UsageError
+from residua.nn.resnet import units
+from residua.nn.zoo import build
 
 PLAIN = Facts(cpu_bf16=False, cores=4, threads=3)
 NEW = Facts(cpu_bf16=True, cores=4, threads=3)
@@ -125,6 +127,27 @@ def test_a_compiler_that_fails_at_the_first_batch_is_left_out_with_one_line(monk
     net(x)
     assert len(told) == 1
     assert "no g++ here" in told[0] and "\n" not in told[0]
+
+
+def test_units_of_a_deep_net_are_compiled_one_by_one_on_a_gpu():
+    deep, shallow = build("cifar_resnet110", classes=10), build("cifar_resnet20", classes=10)
+    assert regions(deep, "cuda") == units(deep) and len(units(deep)) == 54
+    assert regions(deep, "cpu") == [deep]
+    assert regions(shallow, "cuda") == [shallow]
+
+
+def test_parts_whose_compiler_fails_say_so_once_and_answer(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no g++ here")
+
+    monkeypatch.setattr(torch, "compile", lambda *args, **kwargs: broken)
+    net = build("cifar_resnet110", classes=10).eval()
+    x = torch.randn(2, 3, 8, 8)
+    wanted, told = net(x), []
+    monkeypatch.setattr("residua.engine.regions", lambda net, kind: units(net))
+    Engine(device="cpu", compile=True, threads=torch.get_num_threads()).place(net, told.append)
+    assert torch.equal(net(x), wanted)
+    assert len(told) == 1
 
 
 def test_a_compiled_net_keeps_its_parameter_names_and_an_error_of_its_own_is_raised(monkeypatch):

@@ -28,6 +28,8 @@ CPU_BF16_FROM_PX = 16
 #: Below this image side one CPU thread trains: an operation is over before several have shared it, and on a busy
 #: machine threads that wait for each other are many times slower than one (docs/log.md).
 CPU_THREADS_FROM_PX = 16
+#: From so many units on they are compiled one by one, a shape once; of so many shapes in training and evaluation.
+REGIONS_FROM, SHAPES = 20, 64
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,10 @@ class Engine:
         net.to(device=self.device)
         net.to(memory_format=FORMATS[self.memory_format])
         if self.compile:
-            net.compile()
-            net._compiled_call_impl = _Guarded(net, tell)
+            guard = Guard(tell)
+            for part in regions(net, self.kind):
+                part.compile()
+                part._compiled_call_impl = _Guarded(part, guard)
         return net
 
     def move(self, tensor: Tensor) -> Tensor:
@@ -138,24 +142,47 @@ class Engine:
         return f"{self.device}, {self.precision}, {self.memory_format}{compiled}, {threads}"
 
 
-class _Guarded:
-    """A compiled call that goes back to eager, once and with a line, if the compiler fails at the first batch."""
+def regions(net: nn.Module, kind: str) -> list[nn.Module]:
+    """What is compiled as one: a net as a whole, or, on a GPU, each of many alike parts (`region`) of a deep one.
 
-    def __init__(self, net: nn.Module, tell: Callable[[str], None]) -> None:
-        self.net, self.tell, self.proven = net, tell, False
-        self.compiled: Callable[..., Any] | None = net._compiled_call_impl
-        self.eager: Callable[..., Any] = net._call_impl
+    Parts of one shape share what was compiled, so time does not grow with depth. On a CPU such parts were slower than
+    without a compiler (docs/log.md).
+    """
+    parts = [m for m in net.modules() if getattr(m, "region", False)]
+    if kind == "cpu" or len(parts) < REGIONS_FROM:
+        return [net]
+    torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
+    return parts
+
+
+@dataclass
+class Guard:
+    """Whether a compiler has failed: all parts then go on without it, and it is said once."""
+
+    tell: Callable[[str], None]
+    failed: bool = False
+
+
+class _Guarded:
+    """A compiled call that goes back to eager if the compiler fails at the first batch."""
+
+    def __init__(self, part: nn.Module, guard: Guard) -> None:
+        self.guard, self.proven = guard, False
+        self.compiled: Callable[..., Any] | None = part._compiled_call_impl
+        self.eager: Callable[..., Any] = part._call_impl
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.guard.failed:
+            self.compiled = None
         if self.compiled is None or self.proven:
             return (self.compiled or self.eager)(*args, **kwargs)
         try:
             out = self.compiled(*args, **kwargs)
         except Exception as e:  # compilers fail in every way: missing g++, unsupported operations, their own bugs
             out = self.eager(*args, **kwargs)  # a fault of the net itself is raised here again
-            self.compiled = None
+            self.guard.failed = True
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
-            self.tell(f"the compiler failed at the first batch ({reason}); going on without it (--compile off)")
+            self.guard.tell(f"the compiler failed at the first batch ({reason}); going on without it (--compile off)")
         self.proven = True
         return out
 
@@ -261,7 +288,7 @@ def _compile(asked: str, kind: str) -> Decision:
         raise unknown("value of --compile", asked, SWITCH)
     if asked != "auto":
         return Decision("compile", asked, "asked for", "--compile")
-    why = "compiling takes minutes on a CPU" if kind == "cpu" else "compiling pays only in long runs"
+    why = "compiling takes minutes on a CPU and saves little" if kind == "cpu" else "compiling pays only in long runs"
     return Decision("compile", "off", why, "--compile")
 
 

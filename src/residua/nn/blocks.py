@@ -22,6 +22,8 @@ class Residual(nn.Module):
     Source: He et al. 2015, eq. 1-2, arXiv:1512.03385.
     """
 
+    region = True  # compiled on its own in deep nets: `engine.regions`
+
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None, act: nn.Module | None = None) -> None:
         """Take the three parts; a missing `shortcut` or `act` is the identity."""
         super().__init__()
