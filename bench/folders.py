@@ -51,8 +51,8 @@ SENSOR = 3.0  # standard deviation of the noise
 QUALITY = 90
 
 
-def make(root: Path, photos: int) -> dict[str, float]:
-    """Write the photos into class folders; their megapixels and bytes on average."""
+def make(root: Path, photos: int, least: float = MEGAPIXELS[0], most: float = MEGAPIXELS[1]) -> dict[str, float]:
+    """Write photos of `least` to `most` megapixels into class folders; their megapixels and bytes on average."""
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def make(root: Path, photos: int) -> dict[str, float]:
     megapixels, length = 0.0, 0
     for i in range(photos):
         w, h = SHAPES[rng.integers(len(SHAPES))]
-        scale = (1e6 * rng.uniform(*MEGAPIXELS) / (w * h)) ** 0.5
+        scale = (1e6 * rng.uniform(least, most) / (w * h)) ** 0.5
         size = round(w * scale), round(h * scale)
         whole = samples[i % len(samples)]
         side = rng.uniform(0.6, 1.0) * min(whole.width / w, whole.height / h)
