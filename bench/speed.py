@@ -33,7 +33,9 @@ def table(name: str) -> str:
 
 
 def rows_of(line: dict[str, Any]) -> Iterator[str]:
-    """A row for each peer of a case, one for a case without."""
+    """A row for each peer of a case, one for a case without; none for what is no speed."""
+    if "ours" not in line:
+        return
     unit, ours, peers = line["unit"], line["ours"], line.get("peers")
     name = cell(line["name"])
     if not isinstance(ours, dict):  # one peer, written out
