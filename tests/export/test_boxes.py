@@ -66,9 +66,7 @@ def test_a_detector_finds_the_same_in_pictures_of_any_size(form, tmp_path):
         assert (got["boxes"] <= [width, height] * 2).all() and set(got["labels"]) <= {0, 1, 2}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("refined", [False, True])
-def test_a_localizer_names_and_places_the_same(refined, tmp_path):
+def localizer(path, refined=False):
     from dataclasses import replace
 
     import torch
@@ -85,8 +83,15 @@ def test_a_localizer_names_and_places_the_same(refined, tmp_path):
     )
     view = BoxView(32, 32, "RGB", (0.5,) * 3, (0.25,) * 3, "squash")
     header = modelfile.LocalizerHeader(row=row, classes=tuple("abcd"), view=view, mean_boxes=np.full((4, 4), 0.25))
-    modelfile.save(tmp_path / "m.safetensors", shaken(build(row)), header)
-    done = export(tmp_path / "m.safetensors", tmp_path / "x.onnx", Options(to="onnx"))
+    modelfile.save(path, shaken(build(row)), header)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refined", [False, True])
+def test_a_localizer_names_and_places_the_same(refined, tmp_path):
+    model = localizer(tmp_path / "m.safetensors", refined)
+    done = export(model, tmp_path / "x.onnx", Options(to="onnx"))
     assert done.parity.agrees and done.words["input"]["shape"] == ["n", 3, "height", "width"]
 
 

@@ -7,7 +7,8 @@ import typer
 
 from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, starting
 from residua.errors import DataError, UsageError
-from residua.export.formats import SUFFIXES, check_int8
+from residua.export.formats import SUFFIXES, check_int8, check_served
+from residua.export.repository import CONFIG, Slot
 
 if TYPE_CHECKING:
     from residua.export.session import Done
@@ -30,6 +31,26 @@ def export(
         str | None,
         typer.Option(
             "--out", metavar="FILE", help="the file to write; it must not exist", show_default="MODEL's name, here"
+        ),
+    ] = None,
+    repository: Annotated[
+        str | None,
+        typer.Option(
+            "--repository",
+            metavar="FOLDER",
+            help="instead of --out: add the model to the folder that Triton or OpenVINO Model Server serves, as its "
+            "next version (onnx and openvino)",
+            rich_help_panel="model servers",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="what the model is called in the repository",
+            show_default="after its file or folder",
+            rich_help_panel="model servers",
         ),
     ] = None,
     raw: Annotated[
@@ -88,11 +109,16 @@ def export(
     logits must be the same to rounding, and so must every answer. Where they are not, the command ends with exit code
     4 and leaves no file. `residua verify` asks again, anywhere.
 
+    With --repository the file becomes a version of a model in a folder as Triton Inference Server and OpenVINO Model
+    Server read it: NAME/1/model.onnx with NAME/config.pbtxt and NAME/labels.txt, or NAME/1/model.xml and config.json
+    too. A model that is there gets its next version, if that has the same classes, inputs and outputs.
+
     Examples:
       residua export runs/photos-resnet18-1 --to onnx
       residua export model.safetensors --to openvino --check ./photos --out photos.xml
       residua export model.safetensors --to onnx --int8 ./photos --tolerance 0.3
       residua export model.safetensors --to pt2 --raw
+      residua export runs/photos-resnet18-2 --to onnx --repository models --name photos
     """
     from time import perf_counter
 
@@ -104,10 +130,15 @@ def export(
         raise UsageError("--int8 compares on the test pictures of its own data: leave --check out")
     if int8 is not None:
         check_int8(to)
+    if repository is None and name is not None:
+        raise UsageError("--name is what a model is called in a --repository FOLDER; a file is called by --out")
+    if repository is not None and out is not None:
+        raise UsageError("--repository says where the files go: leave --out out, and give a --name")
     path = model_file(model)
     for data in (check, int8):
         named(data)
-    target, started = _target(out, path, to, int8 is not None), perf_counter()
+    slot = _slot(repository, name, path, to, int8 is not None) if repository is not None else None
+    target, started = slot or _target(out, path, to, int8 is not None), perf_counter()
     from residua.cli.live import waiting
     from residua.cli.terminal import say
 
@@ -118,7 +149,7 @@ def export(
         to=to, raw=raw, check=check, int8=int8, tolerance=tolerance, root=root, licence=licence, author=author
     )
     done = export(path, target, options, lambda line: say(f"residua: {line}"))
-    _tell(done, to, perf_counter() - started, json)
+    _tell(done, to, perf_counter() - started, json, slot)
 
 
 def named(data: str | None) -> None:
@@ -144,15 +175,31 @@ def _target(out: str | None, model: Path, to: str, int8: bool) -> Path:
     return path
 
 
-def _tell(done: "Done", to: str, seconds: float, json: bool) -> None:
+def _slot(repository: str, name: str | None, model: Path, to: str, int8: bool) -> Slot:
+    """The next version of a model in a repository. Raises UsageError for a name or format, DataError."""
+    from residua.cli.files import check_address, named_after
+
+    check_served(to)
+    called = name if name is not None else f"{named_after(model)}{'-int8' if int8 else ''}"[:100]
+    check_address(called)
+    if called == CONFIG:
+        raise UsageError(f"--name {called} is the name of a file of the repository: choose another one")
+    slot = Slot(root=Path(repository), name=called, to=to)
+    slot.check()
+    return slot
+
+
+def _tell(done: "Done", to: str, seconds: float, json: bool, slot: Slot | None) -> None:
     from residua.cli.parity import show
     from residua.cli.terminal import cell, emit, one_line, results, short
 
     words, size = done.words, sum(p.stat().st_size for p in done.paths)
+    version = None if slot is None else int(done.paths[0].parent.name)
     if json:
         kept = ("task", "arch", "precision", "classes", "input", "outputs", "int8", "residua")
         emit(
             {"out": [str(p) for p in done.paths], "to": to, "bytes": size, "seconds": seconds}
+            | ({} if slot is None else {"repository": str(slot.root), "name": slot.name, "version": version})
             | {k: words.get(k) for k in kept}
             | {"parity": done.parity.to_json()}
         )
@@ -160,6 +207,8 @@ def _tell(done: "Done", to: str, seconds: float, json: bool) -> None:
     console, into = results(), words["input"]
     paths = " and ".join(map(str, done.paths))
     console.print(cell(paths, "bold"), cell(f"{words['arch']}, {to}, {words['precision']}, {short(size)}B"))
+    if slot is not None:
+        console.print(cell(f"  version {version} of {slot.name} in {slot.root}"))
     sides = " x ".join(map(str, into["shape"]))
     console.print(cell(f"  takes {into['name']}: {into['dtype']}, {sides} ({into['order']})"))
     console.print(cell(f"  before that: {into['before']}", "" if into["takes"] == "any" else "yellow"))

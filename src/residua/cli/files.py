@@ -1,9 +1,13 @@
 """The user's files, checked by looking at the disk only: before anything heavy is imported."""
 
 import os
+import re
 from pathlib import Path
 
-from residua.errors import DataError
+from residua.errors import DataError, UsageError
+
+#: What a model may be called where its name stands in addresses.
+ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def model_file(name: str) -> Path:
@@ -47,6 +51,17 @@ def runs_folder(verb: str, model: Path, out: str | None) -> Path:
 def called(model: Path) -> str:
     """What a model is called: as its run folder, or as its file."""
     return model.parent.name if model.name == "model.safetensors" and model.parent.name else model.stem
+
+
+def named_after(model: Path) -> str:
+    """What a model is called in addresses."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", called(Path(os.path.abspath(model)))).strip("-._")[:100] or "model"
+
+
+def check_address(name: str, flag: str = "--name") -> None:
+    """Raise UsageError for a name that cannot stand in addresses."""
+    if not ADDRESS.fullmatch(name):
+        raise UsageError(f"{flag} {name}: a name is made of letters, digits, '.', '_' and '-', at most 100")
 
 
 def _free(folder: Path, name: str) -> Path:

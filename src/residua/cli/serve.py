@@ -1,7 +1,6 @@
 """``residua serve MODELS...``: models that answer over HTTP, and over gRPC where it is asked for."""
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,8 +13,6 @@ import typer
 from residua.cli.options import Debug, Device, Exact, Threads
 from residua.errors import DataError, UsageError
 
-#: What a model may be called: it stands in addresses.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 #: Where a token may stand beside --token-file.
 TOKEN = "RESIDUA_SERVE_TOKEN"
 #: The libraries of the extras, by the names that they are imported by.
@@ -165,20 +162,14 @@ def names_of(files: Sequence[Path], given: Sequence[str]) -> list[str]:
     """The names of the models: those that are given, or after their files. Raises UsageError."""
     if given and len(given) != len(files):
         raise UsageError(f"--name: {len(given)} names for {len(files)} models: give one for each, in their order")
-    names = list(given) or [_after(file) for file in files]
+    from residua.cli.files import check_address, named_after
+
+    names = list(given) or [named_after(file) for file in files]
     for one in names:
-        if not NAME.fullmatch(one):
-            raise UsageError(f"--name {one}: a name is made of letters, digits, '.', '_' and '-', at most 100")
+        check_address(one)
     if twice := [n for n in names if names.count(n) > 1]:
         raise UsageError(f"two models are called {twice[0]}: give each a --name, in their order")
     return names
-
-
-def _after(file: Path) -> str:
-    """What a model is called, in what a name is made of."""
-    from residua.cli.files import called
-
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", called(Path(os.path.abspath(file)))).strip("-._")[:100] or "model"
 
 
 def secret(file: str | None) -> str | None:

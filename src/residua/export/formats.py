@@ -14,6 +14,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 #: Formats with a well-kept way to int8.
 INT8 = ("onnx", "openvino")
+#: Formats that model servers read out of a repository.
+SERVED = ("onnx", "openvino")
 
 
 def need(to: str, what: str | None = None) -> None:
@@ -26,3 +28,11 @@ def check_int8(to: str) -> None:
     """Raise UsageError for a format without a way to int8."""
     if to not in INT8:
         raise UsageError(f"--int8 is for {' and '.join(INT8)}: torch has no well-kept way to an int8 {to} file")
+
+
+def check_served(to: str) -> None:
+    """Raise UsageError for a format that no model server reads out of a repository."""
+    if to not in SERVED:
+        raise UsageError(
+            f"--repository is for {' and '.join(SERVED)}: Triton and OpenVINO Model Server run no {to} files"
+        )

@@ -11,7 +11,7 @@ from residua.export import boxes, classifier, quantise, to_onnx, to_openvino, to
 from residua.export.exported import FORMAT, Array, Exported
 from residua.export.formats import SUFFIXES, check_int8, need
 from residua.export.graphs import Graph
-from residua.export.keeping import proved
+from residua.export.keeping import Place, Single
 from residua.export.parity import Parity
 from residua.export.shown import USUAL, Shown
 from residua.nn import modelfile
@@ -72,7 +72,9 @@ def subject(path: Path) -> Subject:
     return classifier.load(path) if task in (None, modelfile.CLASSIFICATION) else boxes.load(path, task)
 
 
-def export(model: Path, target: Path, options: Options, heard: Callable[[str], object] = lambda line: None) -> Done:
+def export(
+    model: Path, target: Path | Place, options: Options, heard: Callable[[str], object] = lambda line: None
+) -> Done:
     """Write the model as `target`, once that very file has answered as the model does; `heard` is told what is done.
 
     Raises UsageError for what the format cannot do, DataError for files, NumericError where the answers differ; then
@@ -87,21 +89,24 @@ def export(model: Path, target: Path, options: Options, heard: Callable[[str], o
     shown = _pictures(of, options)
     made = of.graph(options.to, options.raw)
     words = _words(of, made, options, model)
-    with proved(target, SUFFIXES[options.to]) as folder:
+    place = Single(target, SUFFIXES[options.to]) if isinstance(target, Path) else target
+    place.fits(words, form.opened)
+    with place.proved() as folder:
         if options.int8:
             heard("calibrating on training pictures")
             inputs = _calibration(of, made, options)
             words["int8"]["calibrated_on"] = len(inputs)
-            quantise.write(options.to, made, words, folder, target.stem, inputs=inputs)
+            quantise.write(options.to, made, words, folder, place.stem, inputs=inputs)
         else:
             heard(f"writing {options.to}")
-            form.write(made, words, folder, target.stem)
+            form.write(made, words, folder, place.stem)
         heard("asking both about the same pictures")
-        exported = form.opened(folder / target.name)
+        exported = form.opened(folder / place.file)
         parity = of.parity(exported, shown, options.tolerance if options.int8 else None)
         parity.demand(f"the {options.to} file")
+        place.describe(folder, exported, made.example.numpy())
         del exported
-    return Done(tuple(target.with_suffix(s) for s in SUFFIXES[options.to]), words, parity)
+    return Done(place.paths(), words, parity)
 
 
 def _pictures(of: Subject, options: Options) -> Shown:
