@@ -23,17 +23,23 @@ def shaken(net):
 
 def saved(path: Path, name: str, *, side: int = 16, classes: int = 4, channels: int = 3, **words) -> Path:
     """A model file of a net with random weights, the same every time."""
+    from dataclasses import replace
+
     import torch
 
-    from residua.nn import modelfile
     from residua.nn.zoo import build, find
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = shaken(build(name, classes=classes, channels=channels))
-    from dataclasses import replace
+    return written(path, net, replace(find(name), classes=classes, channels=channels), side, **words)
 
-    row = replace(find(name), classes=classes, channels=channels)
+
+def written(path: Path, net, row, side: int, **words) -> Path:
+    """A model file of a net and its row, with a view of this side."""
+    from residua.nn import modelfile
+
+    classes, channels = row.classes, row.channels
     view = {
         "side_px": side, "fit": "crop", "resize_px": side + 2, "mode": "RGB" if channels == 3 else "L",
         "mean": [0.4, 0.5, 0.6][:channels], "std": [0.2, 0.3, 0.25][:channels], "interpolation": "bilinear",

@@ -6,19 +6,11 @@ from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from export.conftest import shaken
+from export.structures import STRUCTURES, WHOLE, structure
 from residua.export.folding import Affine, folded
 from residua.nn.blocks import Residual, Zero
 from residua.nn.resnet import units
 from residua.nn.zoo import build, find
-
-FAMILIES = [
-    ("cifar_resnet8", 16), ("cifar_resnet8_B", 16), ("cifar_resnet8_C", 16), ("cifar_plain8", 16), ("plain18", 48),
-    ("resnet18:1-2-1-1", 48), ("resnet50:1-2-1-1", 48), ("resnet50_v1:1-1-1-1", 48), ("resnext50_32x4d:1-1-1-1", 48),
-    ("resnext29_8x64d:1-1-1", 16), ("wide_resnet50_2:1-1-1-1", 48), ("preact_resnet18", 48),
-    ("preact_resnet50:1-1-1-1", 48), ("plain_preact_resnet18", 48), ("cifar_preact8", 16), ("wrn10_1", 16),
-    ("cifar_resnet8_nobn", 16), ("cifar_preact8_nobn", 16), ("alexnet", 63), ("vgg11_bn", 32), ("googlenet", 48),
-    ("cifar_resnet8:2-1-3", 16),
-]  # fmt: skip
 
 
 def alike(net, side, channels=3):
@@ -31,13 +23,16 @@ def alike(net, side, channels=3):
     assert (ours - theirs).abs().max() <= 1e-5 * ours.abs().max().clamp(min=1)
 
 
-SLOW = ("alexnet", "vgg11_bn", "googlenet", "preact_resnet18", "plain_preact_resnet18", "resnext29_8x64d:1-1-1")
+@pytest.mark.parametrize("what", STRUCTURES)
+def test_a_folded_net_says_the_same_and_has_no_norms(what, monkeypatch):
+    torch.manual_seed(0)
+    net, _, side = structure(what, monkeypatch)
+    alike(net, side)
 
 
-@pytest.mark.parametrize(
-    ("name", "side"), [pytest.param(*f, marks=[pytest.mark.slow] if f[0] in SLOW else []) for f in FAMILIES]
-)
-def test_a_folded_net_says_the_same_and_has_no_norms(name, side):
+@pytest.mark.whole
+@pytest.mark.parametrize(("name", "side"), WHOLE)
+def test_a_whole_net_says_the_same_when_it_is_folded(name, side):
     torch.manual_seed(0)
     alike(shaken(build(name, classes=5)), side)
 

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 
-from export.conftest import saved
+from export.conftest import written
+from export.structures import structure
 from residua.export.session import Options, export, opened
 
 
-@pytest.fixture(scope="module", params=["resnet18:1-1-1-1", pytest.param("resnet50:1-1-1-1", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["basic, 7x7 stem", "bottleneck"])
 def done(request, tmp_path_factory):
     """A net of basic units and one of bottlenecks, as ONNX files."""
     folder = tmp_path_factory.mktemp("known")
-    model = saved(folder / "m.safetensors", request.param, side=32)
+    with pytest.MonkeyPatch.context() as patched:
+        net, row, _ = structure(request.param, patched)
+        model = written(folder / "m.safetensors", net, row, 32)
     return model, export(model, folder / "x.onnx", Options(to="onnx", raw=True))
 
 
