@@ -8,9 +8,9 @@ import typer
 from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, starting
 from residua.errors import DataError, UsageError
 from residua.export.formats import SUFFIXES, check_int8, check_served
-from residua.export.repository import CONFIG, Slot
 
 if TYPE_CHECKING:
+    from residua.export.repository import Slot
     from residua.export.session import Done
 
 
@@ -175,11 +175,13 @@ def _target(out: str | None, model: Path, to: str, int8: bool) -> Path:
     return path
 
 
-def _slot(repository: str, name: str | None, model: Path, to: str, int8: bool) -> Slot:
+def _slot(repository: str, name: str | None, model: Path, to: str, int8: bool) -> "Slot":
     """The next version of a model in a repository. Raises UsageError for a name or format, DataError."""
     from residua.cli.files import check_address, named_after
 
     check_served(to)
+    from residua.export.repository import CONFIG, Slot
+
     called = name if name is not None else f"{named_after(model)}{'-int8' if int8 else ''}"[:100]
     check_address(called)
     if called == CONFIG:
@@ -189,7 +191,7 @@ def _slot(repository: str, name: str | None, model: Path, to: str, int8: bool) -
     return slot
 
 
-def _tell(done: "Done", to: str, seconds: float, json: bool, slot: Slot | None) -> None:
+def _tell(done: "Done", to: str, seconds: float, json: bool, slot: "Slot | None") -> None:
     from residua.cli.parity import show
     from residua.cli.terminal import cell, emit, one_line, results, short
 
