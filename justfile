@@ -18,6 +18,7 @@ lint:
     {{ uv }} ruff format
     {{ uv }} ruff check --fix
     {{ uv }} mypy
+    {{ uv }} hadolint Dockerfile
 
 # write docs/commands.md from the commands themselves
 docs:
@@ -30,3 +31,7 @@ flags: docs
 # the wheel and the source archive
 build:
     python3 -m uv build
+
+# the wheel in an empty environment: what somebody who installs it does first
+smoke:
+    .ci/smoke

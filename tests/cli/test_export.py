@@ -105,11 +105,29 @@ def test_nothing_is_written_over(residua, trained, onnx_file, tmp_path):
         ("--to pt2 --int8 digits", 2, "--int8 is for onnx and openvino"),
         ("--to onnx --out a.pt2", 2, "ends in .onnx"),
         ("--to onnx --out no/such/a.onnx", 3, "there is no folder no/such"),
+        ("--to pt2 --repository models", 2, "--repository is for onnx and openvino"),
+        ("--to onnx --repository models --out a.onnx", 2, "leave --out out"),
+        ("--to onnx --name photos", 2, "--name is what a model is called in a --repository"),
+        ("--to onnx --repository models --name a/b", 2, "--name a/b: a name is made of"),
+        ("--to openvino --repository models --name config.json", 2, "the name of a file of the repository"),
+        ("--to onnx --repository no/such/models", 3, "there is no folder no/such"),
+        ("--to onnx --repository pyproject.toml", 3, "is not a folder"),
     ],
 )
 def test_what_does_not_fit_is_one_line(residua, trained, words, code, said):
     ran = residua("export", trained, *words.split())
     assert (ran.code, ran.out) == (code, "") and said in ran.line
+
+
+def test_an_export_becomes_the_next_version_of_a_model_in_a_repository(residua, trained, tmp_path):
+    words = ("export", trained, "--to", "onnx", "--raw", "--repository", tmp_path / "models")
+    ran = residua(*words, "--json")
+    assert ran.code == 0 and (ran.json["name"], ran.json["version"]) == (trained.name, 1)
+    ran = residua(*words)
+    assert ran.code == 0 and f"version 2 of {trained.name} in" in ran.out
+    assert left(tmp_path / "models" / trained.name) == ["1", "2", "config.pbtxt", "labels.txt"]
+    ran = residua("verify", tmp_path / "models" / trained.name / "2" / "model.onnx", trained, "digits", "--limit", "9")
+    assert ran.code == 0 and "9 answers are the same" in ran.out
 
 
 def test_a_missing_library_is_one_line_that_says_how_to_get_it(residua, trained, onnx_file, tmp_path, monkeypatch):

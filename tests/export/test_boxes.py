@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from export.conftest import shaken
+from export.served import agrees
 from residua.boxes.found import Found
 from residua.errors import UsageError
 from residua.export.boxes import found_row
+from residua.export.repository import Slot
 from residua.export.session import Options, export, opened
 
 
@@ -56,7 +58,9 @@ def detector(path, form):
 @pytest.mark.parametrize("form", ["fpn", "c4"])
 def test_a_detector_finds_the_same_in_pictures_of_any_size(form, tmp_path):
     model = detector(tmp_path / "m.safetensors", form)
-    done = export(model, tmp_path / "x.onnx", Options(to="onnx"))
+    slot = Slot(root=tmp_path / "models", name="x", to="onnx")
+    done = export(model, slot, Options(to="onnx"))
+    agrees(slot, batched=False)
     assert done.parity.agrees and sum(r.answers for r in done.parity.rows) > 100
     assert done.words["input"]["shape"] == [1, 3, "height", "width"]
     file = opened(done.paths[0])
@@ -91,7 +95,9 @@ def localizer(path, refined=False):
 @pytest.mark.parametrize("refined", [False, True])
 def test_a_localizer_names_and_places_the_same(refined, tmp_path):
     model = localizer(tmp_path / "m.safetensors", refined)
-    done = export(model, tmp_path / "x.onnx", Options(to="onnx"))
+    slot = Slot(root=tmp_path / "models", name="x", to="onnx")
+    done = export(model, slot, Options(to="onnx"))
+    agrees(slot, batched=True)
     assert done.parity.agrees and done.words["input"]["shape"] == ["n", 3, "height", "width"]
 
 

@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from export.conftest import saved
+from export.served import config, told
 from residua.errors import DataError, NumericError
 from residua.export.repository import Slot
 from residua.export.session import Options, export, opened
@@ -24,17 +24,6 @@ SCHEMA = {
         }},
     }}},
 }  # fmt: skip
-
-
-def config(slot):
-    """The config.pbtxt, by protobuf's own reader of Triton's own message."""
-    return text_format.Parse((slot.model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-
-
-def told(tensors):
-    """Names, types and dimensions of a configuration."""
-    names = model_config_pb2.DataType
-    return {t.name: (names.Name(t.data_type).removeprefix("TYPE_"), list(t.dims)) for t in tensors}
 
 
 def tree(folder):
@@ -219,27 +208,3 @@ def test_a_config_json_that_is_something_else_is_refused_before_anything_is_done
     with pytest.raises(DataError, match=r"config\.json is no configuration of OpenVINO Model Server"):
         Slot(root=tmp_path, name="a", to="openvino").check()
     Slot(root=tmp_path, name="a", to="onnx").check()
-
-
-@pytest.mark.slow
-def test_detectors_and_localizers_are_told_of_as_they_are(tmp_path):
-    import onnxruntime
-
-    from export.test_boxes import detector, localizer
-
-    made = {"detector": detector(tmp_path / "d.safetensors", "fpn"), "localizer": localizer(tmp_path / "l.safetensors")}
-    for name, model in made.items():
-        slot = Slot(root=tmp_path / "models", name=name, to="onnx")
-        done = export(model, slot, Options(to="onnx"))
-        session, ours, many = onnxruntime.InferenceSession(str(done.paths[0])), config(slot), name == "localizer"
-        assert ours.max_batch_size == (16 if many else 0) and ours.HasField("dynamic_batching") == many
-        assert [t.label_filename for t in ours.output] == [""] * len(ours.output), "labels are places, not numbers"
-        kinds = {"tensor(uint8)": "UINT8", "tensor(float)": "FP32", "tensor(int64)": "INT64"}
-        for there, theirs in ((ours.input, session.get_inputs()), (ours.output, session.get_outputs())):
-            found = told(there)
-            for t in theirs:
-                kind, dims = found.pop(t.name)
-                shape = [n if isinstance(n, int) else -1 for n in t.shape[many:]]
-                assert kind == kinds[t.type] and len(dims) == len(shape)
-                assert all(d in (-1, n) or n == -1 for d, n in zip(dims, shape, strict=True))
-            assert not found
