@@ -35,6 +35,8 @@ def test_what_lies_within_rounding_of_the_threshold_may_be_missing():
 
 
 def detector(path, form):
+    from dataclasses import replace
+
     import torch
 
     from residua.boxes.view import BoxView
@@ -45,11 +47,12 @@ def detector(path, form):
 
     torch.manual_seed(0)
     row = detector_row(find("resnet18:1-1-1-1"), 3, form=form, small=True)
+    row = replace(row, proposals_test=(120, 80), detections=40, pyramid_width=32, head_width=64)
     net = shaken(build(row))
     with torch.no_grad():
         net.roi_heads.box_predictor.cls_score.weight.mul_(20)
         net.rpn.head.cls_logits.weight.mul_(20)
-    view = BoxView(96, 160, "RGB", (0.5,) * 3, (0.25,) * 3)
+    view = BoxView(64, 107, "RGB", (0.5,) * 3, (0.25,) * 3)
     modelfile.save(path, net, modelfile.DetectorHeader(row=row, classes=("a", "b", "c"), view=view))
     return path
 
@@ -64,7 +67,7 @@ def test_a_detector_finds_the_same_in_pictures_of_any_size(form, tmp_path):
     assert done.parity.agrees and sum(r.answers for r in done.parity.rows) > 100
     assert done.words["input"]["shape"] == [1, 3, "height", "width"]
     file = opened(done.paths[0])
-    for height, width in ((96, 96), (64, 159), (33, 70)):
+    for height, width in ((64, 64), (43, 107), (33, 70)):
         got = file.run(np.random.default_rng(0).integers(0, 256, (1, 3, height, width), dtype=np.uint8))
         assert got["boxes"].shape == (len(got["scores"]), 4) and (np.diff(got["scores"]) <= 0).all()
         assert (got["boxes"] <= [width, height] * 2).all() and set(got["labels"]) <= {0, 1, 2}

@@ -38,15 +38,17 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def repository(model, tmp_path_factory):
-    """The model in a repository, in both formats."""
+    """The model in a repository, in both formats, and bare."""
     root = tmp_path_factory.mktemp("around") / "models"
     for to in ("onnx", "openvino"):
         export(model, Slot(root=root, name=f"by-{to}", to=to), Options(to=to))
+    export(model, Slot(root=root, name="bare", to="onnx"), Options(to="onnx", raw=True))
     return root
 
 
 def test_a_repository_is_laid_out_as_the_servers_read_it_and_nothing_else_is_there(repository):
     assert sorted(tree(repository)) == [
+        "bare/1/model.onnx", "bare/config.pbtxt", "bare/labels.txt",
         "by-onnx/1/model.onnx", "by-onnx/config.pbtxt", "by-onnx/labels.txt", "by-openvino/1/model.bin",
         "by-openvino/1/model.xml", "by-openvino/config.pbtxt", "by-openvino/labels.txt", "config.json",
     ]  # fmt: skip
@@ -113,16 +115,16 @@ def test_a_model_that_is_there_gets_its_next_version_and_nothing_of_it_changes(m
     import shutil
 
     root = shutil.copytree(repository, tmp_path / "models")
-    edited = root / "by-onnx" / "config.pbtxt"
+    edited = root / "bare" / "config.pbtxt"
     edited.write_text(edited.read_text() + "instance_group [ { count: 2 } ]\n")
-    (root / "by-onnx" / "7").mkdir()
-    (root / "by-onnx" / "7" / "model.onnx").write_bytes((root / "by-onnx" / "1" / "model.onnx").read_bytes())
-    (root / "by-onnx" / "08").mkdir()
+    (root / "bare" / "7").mkdir()
+    (root / "bare" / "7" / "model.onnx").write_bytes((root / "bare" / "1" / "model.onnx").read_bytes())
+    (root / "bare" / "08").mkdir()
     before = tree(root)
-    done = export(model, Slot(root=root, name="by-onnx", to="onnx"), Options(to="onnx"))
-    assert [str(p.relative_to(root)) for p in done.paths] == ["by-onnx/8/model.onnx"]
+    done = export(model, Slot(root=root, name="bare", to="onnx"), Options(to="onnx", raw=True))
+    assert [str(p.relative_to(root)) for p in done.paths] == ["bare/8/model.onnx"]
     after = tree(root)
-    assert {k: after[k] for k in before} == before and after.keys() - before.keys() == {"by-onnx/8/model.onnx"}
+    assert {k: after[k] for k in before} == before and after.keys() - before.keys() == {"bare/8/model.onnx"}
     assert opened(done.paths[0]).words["classes"] == NAMES
 
 
@@ -145,7 +147,7 @@ def test_a_mismatch_leaves_nothing_not_even_the_repository(model, tmp_path, monk
 
     monkeypatch.setattr(classifier.Classifier, "logits", lambda self, pictures: np.ones((len(pictures), 4), np.float32))
     with pytest.raises(NumericError):
-        export(model, Slot(root=tmp_path / "models", name="a", to="onnx"), Options(to="onnx"))
+        export(model, Slot(root=tmp_path / "models", name="a", to="onnx"), Options(to="onnx", raw=True))
     assert os.listdir(tmp_path) == []
 
 
