@@ -94,12 +94,14 @@ def test_nothing_is_written_over(residua, trained, out):
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_a_deepened_resnet20_of_56_layers_is_wrong_on_the_same_827_pictures(residua, real_data: Path, tmp_path):
+def test_a_deepened_resnet20_of_56_layers_is_wrong_on_the_same_pictures(residua, real_data: Path, tmp_path):
     model, out = tmp_path / "resnet20.safetensors", tmp_path / "resnet56.safetensors"
     checkpoint = next((real_data / "akamaster").glob("resnet20*.th"))
     assert residua("convert", checkpoint, "--arch", "cifar_resnet20", "--classes", "cifar10", "--out", model).code == 0
     document = residua(
-        "depth", "deepen", model, "--to", "cifar_resnet56", "--data", "cifar10", "--limit", 10_000,
+        "depth", "deepen", model, "--to", "cifar_resnet56", "--data", "cifar10", "--limit", 2_000,
         "--root", real_data, "--out", out, "--json",
     ).json  # fmt: skip
-    assert document["max_difference"] == 0 and document["n"] == 10_000 and document["wrong"] == [827, 827]
+    assert (
+        document["max_difference"] == 0 and document["n"] == 2_000 and document["wrong"][0] == document["wrong"][1] > 0
+    )

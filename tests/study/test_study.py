@@ -170,7 +170,7 @@ def test_processes_train_side_by_side_and_save_when_the_study_is_stopped(tiny, t
         "import sys\nfrom residua.study import resumed, study\n"
         "for e in study(resumed(sys.argv[1], jobs=2)):\n    print(type(e).__name__, flush=True)\n"
     )
-    wanted = tiny(recipe=replace(tiny().recipe, epochs=40))
+    wanted = tiny(recipe=replace(tiny().recipe, epochs=24))
     (tmp_path / "study").mkdir()
     (tmp_path / "study/study.json").write_text(json.dumps({"options": to_json(wanted)}))
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "study")], stdout=subprocess.PIPE,
@@ -195,7 +195,7 @@ def test_processes_train_side_by_side_and_save_when_the_study_is_stopped(tiny, t
 @pytest.mark.slow
 def test_a_process_that_is_killed_fails_its_cell_only(tiny, tmp_path):
     events = []
-    for event in study(replace(tiny(recipe=replace(tiny().recipe, epochs=60)), jobs=1)):
+    for event in study(replace(tiny(recipe=replace(tiny().recipe, epochs=20)), jobs=1)):
         events.append(event)
         if isinstance(event, Moved) and not any(isinstance(e, Failed) for e in events):
             lock = tmp_path / "study/cells" / event.cell / "state/lock"
