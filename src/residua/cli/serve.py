@@ -56,6 +56,15 @@ def serve(
             show_default=f"${TOKEN}",
         ),
     ] = None,
+    runs: Annotated[
+        str | None,
+        typer.Option(
+            "--runs",
+            metavar="FOLDER",
+            help="a folder of run folders whose curves and reports the page shows",
+            show_default="no runs",
+        ),
+    ] = None,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -118,12 +127,15 @@ def serve(
 ) -> None:
     """Answer over HTTP: what is on these pictures? Also by the Open Inference Protocol, over HTTP and gRPC.
 
-    POST /v1/predict takes pictures, /v1/models says what is served, /docs describes all of it, /metrics is for
-    Prometheus. One line a request goes to stderr, as JSON. A model file that is replaced is taken up; a bad one is
-    refused, and the old one goes on. SIGTERM and Ctrl-C end the server once all that it took in is answered.
+    The page at / takes photos and shows what the net says, where it looked, and what each unit gave to it; units
+    can be switched off. POST /v1/predict takes pictures, /v1/models says what is served, /docs describes all of it,
+    /metrics is for Prometheus. One line a request goes to stderr, as JSON. A model file that is replaced is taken
+    up; a bad one is refused, and the old one goes on. SIGTERM and Ctrl-C end the server once all that it took in is
+    answered.
 
     Examples:
       residua serve runs/photos-resnet18-1
+      residua serve runs/cifar10-resnet20 runs/cifar10-plain20 --runs runs
       residua serve a.safetensors runs/b --name cats --name cells --port 8080 --grpc-port 8081
       curl -F files=@photo.jpg http://127.0.0.1:8000/v1/predict
     """
@@ -134,6 +146,7 @@ def serve(
     names = names_of(files, name or [])
     body_bytes = size(max_body, "--max-body")
     token = secret(token_file)
+    shown = runs_of(runs)
     _needed("serve", SERVE)
     if grpc_port is not None:
         _needed("grpc", GRPC)
@@ -143,6 +156,7 @@ def serve(
         from residua.serve.hosted import Hall, Hosted, Machine
         from residua.serve.limits import Limits
         from residua.serve.running import Door, serve
+        from residua.serve.runs import Runs
 
         limits = Limits(
             batch_size=batch_size, batch_wait_ms=batch_wait, queue=max(queue, batch_size), concurrency=concurrency,
@@ -150,7 +164,7 @@ def serve(
         )  # fmt: skip
         machine = Machine(device, precision, threads)
         hall = Hall([Hosted(n, file, machine) for n, file in zip(names, files, strict=True)], limits, _log)
-    door = Door(host=host, port=port, grpc_port=grpc_port, token=token)
+    door = Door(host=host, port=port, grpc_port=grpc_port, token=token, runs=Runs(shown))
     if token is None and not door.local:
         from residua.cli.terminal import say
 
@@ -170,6 +184,18 @@ def names_of(files: Sequence[Path], given: Sequence[str]) -> list[str]:
     if twice := [n for n in names if names.count(n) > 1]:
         raise UsageError(f"two models are called {twice[0]}: give each a --name, in their order")
     return names
+
+
+def runs_of(folder: str | None) -> Path | None:
+    """The folder whose runs are shown, as it really lies. Raises DataError, and UsageError for a run itself."""
+    if folder is None:
+        return None
+    path = Path(folder)
+    if not path.is_dir():
+        raise DataError(f"no folder {folder}: --runs is the folder that holds run folders")
+    if (path / "config.toml").is_file():
+        raise UsageError(f"--runs {folder} is a run itself: give the folder that it lies in")
+    return path.resolve()
 
 
 def secret(file: str | None) -> str | None:

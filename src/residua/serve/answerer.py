@@ -2,10 +2,12 @@
 
 import base64
 import io
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from residua.serve.limits import Refused
+
+if TYPE_CHECKING:
+    from residua.serve.stack import Stack
 
 #: The numbers of a tensor, or the byte strings of one: (N, ...).
 Values = npt.NDArray[Any]
@@ -89,6 +94,15 @@ class Answerer(ABC):
     def explain(self, sources: Sequence[Any], wish: Wish) -> list[dict[str, Any]]:
         """The reasons for answers, for a wish that `check` let pass."""
         raise NotImplementedError
+
+    @property
+    def stack(self) -> "Stack":
+        """The net taken apart; for the thread that answers. Raises Refused (400) for a model that is not."""
+        raise Refused(400, f"units are shown of models for classification, this one is for {self.task}")
+
+    def given_up(self, gone: threading.Event) -> AbstractContextManager[Any]:
+        """Work within the block ends by an exception soon after nobody waits for it any more, where it is long."""
+        return nullcontext()
 
     def prove(self) -> None:
         """Answer for a grey picture: what cannot, fails here and not at a client's first request."""

@@ -1,5 +1,6 @@
 """The application: which path leads where. Nothing here loads a model, by path or by address."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,12 +17,14 @@ from starlette.types import ASGIApp
 
 from residua.files import finite
 from residua.serve import v2
-from residua.serve.asking import asked
+from residua.serve.asking import asked, depth_asked
 from residua.serve.body import bounded
 from residua.serve.guard import FAILED, GONE, Guard, reply
 from residua.serve.hosted import VERSION, Hall
 from residua.serve.limits import Refused
 from residua.serve.openapi import document, page
+from residua.serve.runs import POLICY as REPORT_POLICY
+from residua.serve.runs import Runs
 from residua.serve.waiting import attended
 
 #: The page's own files.
@@ -33,8 +36,9 @@ POLICY = (
 )
 
 
-def application(hall: Hall, token: str | None = None) -> ASGIApp:
+def application(hall: Hall, token: str | None = None, runs: Runs | None = None) -> ASGIApp:
     """Everything that is answered over HTTP; the hall opens and closes with it."""
+    shown = runs or Runs()
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -66,6 +70,30 @@ def application(hall: Hall, token: str | None = None) -> ASGIApp:
         told = {"model": hosted.name, "version": VERSION, "task": hosted.model.task, "predictions": named}
         return said(told)
 
+    async def units(request: Request) -> Response:
+        hosted = hall.find(request.path_params["model"])
+        found = await attended(request, hall, hall.units(hosted))
+        return said({"model": hosted.name, "version": VERSION} | found)
+
+    async def depth(request: Request) -> Response:
+        async with bounded(request, hall) as body:
+            wanted = await depth_asked(request, body)
+            hosted = hall.find(wanted.model)
+            request.state.told |= {"model": hosted.name, "pictures": 1}
+            found = await attended(request, hall, hall.depth(hosted, wanted.picture, wanted.seen, wanted.wish))
+        return said({"model": hosted.name, "version": VERSION, "name": wanted.name} | found)
+
+    async def list_runs(request: Request) -> Response:
+        return said(await asyncio.to_thread(shown.to_json))
+
+    async def run_metrics(request: Request) -> Response:
+        return said(await asyncio.to_thread(shown.metrics, request.path_params["run"]))
+
+    async def report(request: Request) -> Response:
+        html = await asyncio.to_thread(shown.report, request.path_params["run"])
+        headers = {"Content-Security-Policy": REPORT_POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(html, media_type="text/html", headers=headers)
+
     async def openapi(request: Request) -> Response:
         return JSONResponse(document())
 
@@ -78,11 +106,14 @@ def application(hall: Hall, token: str | None = None) -> ASGIApp:
     routes = [
         Route("/", index), Route("/docs", docs), Route("/openapi.json", openapi),
         Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics),
-        Route("/v1/models", models), Route("/v1/predict", predict, methods=["POST"]),
+        Route("/v1/models", models), Route("/v1/models/{model}/units", units),
+        Route("/v1/predict", predict, methods=["POST"]), Route("/v1/depth", depth, methods=["POST"]),
+        Route("/v1/runs", list_runs), Route("/v1/runs/{run}/metrics", run_metrics),
+        Route("/runs/{run}/report.html", report),
         *v2.routes(hall), Mount("/page", StaticFiles(directory=PAGE)),
     ]  # fmt: skip
     handlers: Any = {Refused: _refused, HTTPException: _no_route, ClientDisconnect: _gone, Exception: _failed}
-    return Guard(Starlette(routes=routes, lifespan=life, exception_handlers=handlers), hall, token)
+    return Guard(Starlette(routes=routes, lifespan=life, exception_handlers=handlers), hall, token, shown)
 
 
 def said(told: Any) -> Response:

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import binascii
+import re
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,12 @@ from residua.explain import METHODS
 from residua.serve.answerer import Wish
 from residua.serve.body import document
 from residua.serve.limits import Refused
+from residua.serve.stack import DepthWish
 from residua.words import nearest
 
 #: The words of a request beside its pictures, in its query, its form or its JSON.
 WORDS = ("model", "top", "threshold", "explain", "method", "class")
+DEPTH_WORDS = ("model", "top", "off", "first", "class", "contributions", "seen")
 BOOLS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 MOST_TOP = 100_000
 SOME = 2**18
@@ -36,8 +39,27 @@ class Asked:
     wish: Wish
 
 
+@dataclass(frozen=True, eq=False)
+class DepthAsked:
+    """A model's name (None: the only one), a picture with its name or what an earlier answer called it, the wish."""
+
+    model: str | None
+    name: str | None
+    picture: bytes | None
+    seen: str | None
+    wish: DepthWish
+
+
 async def asked(request: Request, body: bytes) -> Asked:
     """What a request asks. Raises Refused: 400, or 415 for a kind of body that is not read."""
+    words, named = await _said(request, body)
+    if not named:
+        raise Refused(400, "no picture in the request")
+    return Asked(_model(words), tuple(n for n, _ in named), tuple(p for _, p in named), wish(words))
+
+
+async def _said(request: Request, body: bytes) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
+    """The words of a request, of its body and its query, and its pictures with their names."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         words, named = await _form(request, body)
@@ -50,43 +72,83 @@ async def asked(request: Request, body: bytes) -> Asked:
     query = dict(request.query_params)
     if twice := sorted(words.keys() & query.keys()):
         raise Refused(400, f"{twice[0]} stands in the query and in the body: say it once")
-    words |= query
-    if not named:
-        raise Refused(400, "no picture in the request")
+    return words | query, named
+
+
+def _model(words: Mapping[str, Any]) -> str | None:
     model = words.get("model")
     if model is not None and not isinstance(model, str):
         raise Refused(400, "model is a name")
-    return Asked(model, tuple(n for n, _ in named), tuple(p for _, p in named), wish(words))
+    return model
+
+
+def _known(words: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise Refused (400) for a word that is not known."""
+    for word in words:
+        if word not in known:
+            near = nearest(word, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise Refused(400, f"unknown field {word[:80]!r}: {hint}")
 
 
 def wish(words: Mapping[str, Any]) -> Wish:
     """What is wanted, from words that may come from a query. Raises Refused (400)."""
-    for word in words:
-        if word not in WORDS:
-            near = nearest(word, WORDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(WORDS)}"
-            raise Refused(400, f"unknown field {word[:80]!r}: {hint}")
+    _known(words, WORDS)
     usual = Wish()
     method = words.get("method", usual.method)
     if method not in METHODS:
         near = nearest(str(method)[:80], METHODS)
         raise Refused(400, f"unknown method {str(method)[:80]!r}: known are {', '.join(near or METHODS)}")
-    target = words.get("class")
-    if target is not None and not isinstance(target, str):
-        raise Refused(400, "class is a name")
     return Wish(
-        top=_whole(words.get("top", usual.top)),
+        top=_whole("top", words.get("top", usual.top), 1),
         threshold=_share(words.get("threshold")),
-        explain=_bool(words.get("explain", False)),
+        explain=_bool("explain", words.get("explain", False)),
         method=method,
-        target=target,
+        target=_class(words),
     )
 
 
-def _whole(value: Any) -> int:
+async def depth_asked(request: Request, body: bytes) -> DepthAsked:
+    """What a request asks of a net's units. Raises Refused: 400, or 415 for a kind of body that is not read."""
+    words, named = await _said(request, body)
+    _known(words, DEPTH_WORDS)
+    seen = words.get("seen")
+    if seen is not None and not (isinstance(seen, str) and re.fullmatch("[0-9a-f]{64}", seen)):
+        raise Refused(400, "seen is what an earlier answer said there: 64 signs")
+    if len(named) + (seen is not None) != 1:
+        raise Refused(400, "one picture is asked about at a time: send it, or say which was seen")
+    if words.get("off") is not None and words.get("first") is not None:
+        raise Refused(400, "off names the units that do not work, first how many do: say one of them")
+    made = DepthWish(
+        top=_whole("top", words.get("top", DepthWish.top), 1),
+        off=_units(words.get("off")),
+        first=None if words.get("first") is None else _whole("first", words["first"], 0),
+        target=_class(words),
+        contributions=_bool("contributions", words.get("contributions", True)),
+    )
+    name, picture = named[0] if named else (None, None)
+    return DepthAsked(_model(words), name, picture, seen, made)
+
+
+def _units(value: Any) -> tuple[str, ...]:
+    """A list of JSON, or words with commas between them."""
+    found = [] if value is None else value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(unit, str) for unit in found):
+        raise Refused(400, "off is a list of units")
+    return tuple(unit.strip() for unit in found if unit.strip())
+
+
+def _class(words: Mapping[str, Any]) -> str | None:
+    target = words.get("class")
+    if target is not None and not isinstance(target, str):
+        raise Refused(400, "class is a name")
+    return target
+
+
+def _whole(word: str, value: Any, least: int) -> int:
     text = str(value) if type(value) in (int, str) else ""
-    if not (text.isascii() and text.isdigit() and len(text) < 7 and 1 <= int(text) <= MOST_TOP):
-        raise Refused(400, f"top is a whole number from 1 to {MOST_TOP:,}")
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and least <= int(text) <= MOST_TOP):
+        raise Refused(400, f"{word} is a whole number from {least} to {MOST_TOP:,}")
     return int(text)
 
 
@@ -102,11 +164,11 @@ def _share(value: Any) -> float | None:
     return found
 
 
-def _bool(value: Any) -> bool:
+def _bool(word: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str) or value.lower() not in BOOLS:
-        raise Refused(400, "explain is true or false")
+        raise Refused(400, f"{word} is true or false")
     return BOOLS[value.lower()]
 
 
@@ -152,7 +214,7 @@ async def _parts(body: bytes) -> AsyncGenerator[bytes, None]:
 def _json(body: bytes) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
     """The pictures of JSON: base64, or objects of `name` and `data`; and its other words."""
     words = document(body)
-    given = words.pop("pictures", None)
+    given = words.pop("pictures", [] if "seen" in words else None)
     if not isinstance(given, list):
         raise Refused(400, "pictures is a list: of base64, or of objects with name and data")
     named = []

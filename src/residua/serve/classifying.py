@@ -1,8 +1,10 @@
 """A classifier behind the server: probabilities, and reasons for them where they are wanted."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ from residua.predict import load as load_model
 from residua.predict.inputs import decoded
 from residua.serve.answerer import IMAGE, PIXELS, Answerer, TensorKind, Values, Wish, png, stacked, words
 from residua.serve.limits import Refused
+from residua.serve.stack import Stack
 
 #: The long side of a map over its picture, at most.
 MAP_PX = 1024
@@ -109,6 +112,25 @@ class Classifier(Answerer):
         made, target = self._explainer(wish)
         photos = [photo("picture", partial(decoded, s), self.model.view) for s in sources]
         return [_reasons(e, made.why_not) for e in made.explain(photos, target)]
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The net taken apart."""
+        return Stack(self.model)
+
+    @contextmanager
+    def given_up(self, gone: threading.Event) -> Iterator[None]:
+        """Reasons take many passes through the net; once `gone` is set, the next one is not begun."""
+
+        def look(*_: object) -> None:
+            if gone.is_set():
+                raise InterruptedError("nobody waits for this any more")
+
+        hook = cast(Net, self.model.net).stem.register_forward_pre_hook(look)
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _reasons(found: Explanation, why_not: str | None) -> dict[str, Any]:

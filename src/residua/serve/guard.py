@@ -1,9 +1,11 @@
 """What stands before every request: who may ask, how many at a time, what is counted, and one line for the log."""
 
 import hmac
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 from starlette.responses import JSONResponse
@@ -11,12 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residua.serve.hosted import Hall
 from residua.serve.limits import Refused
+from residua.serve.runs import Runs
 
 #: Probes ask without a token, and are answered however busy the server is.
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 #: What shows nothing of the models: the page, and the description of the interface.
 OPEN = (*HEALTH, "/", "/docs", "/openapi.json")
 STEADY = (*HEALTH, "/metrics")
+REPORT = re.compile("/runs/([^/]+)/report.html", re.DOTALL)
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 GONE = 499  # what nginx logs for a client that did not wait
 
@@ -47,9 +51,9 @@ def now() -> str:
 class Guard:
     """The application behind its door; no error of it comes out as anything but one line."""
 
-    def __init__(self, app: ASGIApp, hall: Hall, token: str | None) -> None:
-        """With a `token`, whoever asks has to know it."""
-        self.app, self.hall, self.token, self.inside = app, hall, token, 0
+    def __init__(self, app: ASGIApp, hall: Hall, token: str | None, runs: Runs) -> None:
+        """With a `token`, whoever asks has to know it; a report of `runs` also opens with its own key."""
+        self.app, self.hall, self.token, self.runs, self.inside = app, hall, token, runs, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -87,7 +91,7 @@ class Guard:
     async def _inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         given = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"authorization"), None)
-        if path not in OPEN and not path.startswith("/page/") and not allowed(given, self.token):
+        if not (path in OPEN or path.startswith("/page/") or allowed(given, self.token) or self._keyed(scope)):
             refused = Refused(401, "a token is needed: Authorization: Bearer TOKEN")
         elif path not in STEADY and self.inside > self.hall.limits.concurrency:
             refused = Refused(429, "too many requests at a time: come again", retry_after=1)
@@ -95,6 +99,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
         await reply(refused)(scope, receive, send)
+
+    def _keyed(self, scope: Scope) -> bool:
+        """Whether this is the address of a report with its key."""
+        report = REPORT.fullmatch(scope["path"])
+        keys = parse_qs(scope["query_string"].decode("latin-1")).get("key", [])
+        return report is not None and any(self.runs.opened(report[1], key) for key in keys)
 
     def _tell(self, scope: Scope, told: dict[str, Any], status: int, seconds: float) -> None:
         route = getattr(scope.get("endpoint"), "__name__", "none")

@@ -17,6 +17,7 @@ from residua.serve.answerer import Answerer, Wish
 from residua.serve.lane import Lane, Pools
 from residua.serve.limits import Limits, Refused, Room
 from residua.serve.meters import Meters
+from residua.serve.stack import DepthWish
 from residua.words import nearest
 
 #: Of every model: a file that is replaced changes its digest, not its address.
@@ -211,3 +212,23 @@ class Hall:
             for i, why in zip(good, await lane.explained([sources[i] for i in good], wish), strict=True):
                 rows[i]["explanation"] = why
         return rows
+
+    async def units(self, hosted: Hosted) -> dict[str, Any]:
+        """The units of a model's net. Raises Refused (400) for a model that has none to show."""
+        return await hosted.ready.of_stack(lambda stack: stack.to_json())
+
+    async def depth(self, hosted: Hosted, picture: bytes | None, seen: str | None, wish: DepthWish) -> dict[str, Any]:
+        """What a model says of a picture, or of one that it has `seen`, without some of its units.
+
+        Raises Refused: 400 for what is no picture and for units that do not exist, 410 for a picture that was
+        forgotten.
+        """
+        lane = hosted.ready
+        if hosted.model.task != CLASSIFICATION:
+            hosted.model.stack  # noqa: B018 - it says why not
+        try:
+            name = await lane.remember(picture) if picture is not None else seen or ""
+        except BadPicture as e:
+            raise Refused(400, e.reason) from e
+        tensor = lane.recalled(name)
+        return {"seen": name} | await lane.of_stack(lambda stack: stack.answer(tensor, wish))

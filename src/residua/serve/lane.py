@@ -1,9 +1,11 @@
 """The queue in front of a model: pictures of many requests become batches, and no more wait than there is room for."""
 
 import asyncio
+import hashlib
 import math
+import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,8 +16,12 @@ from residua.data.decode import BadPicture
 from residua.serve.answerer import Answerer, Wish
 from residua.serve.limits import Limits, Refused
 from residua.serve.meters import Meters
+from residua.serve.stack import Stack
 
 T = TypeVar("T")
+
+#: Pictures, as the net sees them, that a model can be asked about again without sending them again.
+REMEMBERED = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,7 @@ class Lane:
         self.waiting: deque[Ticket] = deque()
         self.arrived = asyncio.Event()
         self.held, self.seconds_each = 0, 0.1
+        self.remembered: OrderedDict[str, Any] = OrderedDict()
         self._work: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -104,7 +111,34 @@ class Lane:
     async def explained(self, sources: Sequence[Any], wish: Wish) -> list[dict[str, Any]]:
         """The reasons for each picture. Raises Refused, BadPicture."""
         with self.admitted(len(sources)):
-            return await self._compute(lambda: self.model.explain(sources, wish))
+            return await self._attended(lambda: self.model.explain(sources, wish))
+
+    async def of_stack(self, work: Callable[[Stack], T]) -> T:
+        """What the net taken apart says. Raises Refused where there is no room, or for a model that is not."""
+        with self.admitted(1):
+            return await self._attended(lambda: work(self.model.stack))
+
+    async def remember(self, picture: bytes) -> str:
+        """The name of a picture (its SHA-256), by which `recalled` gives what the net sees of it.
+
+        Raises Refused where there is no room, BadPicture.
+        """
+        with self.admitted(1):
+            read = asyncio.get_running_loop().run_in_executor
+            name = await read(self.pools.readers, lambda: hashlib.sha256(picture).hexdigest())
+            if name not in self.remembered:
+                self.remembered[name] = await read(self.pools.readers, self.model.read, picture)
+            self.remembered.move_to_end(name)
+            while len(self.remembered) > REMEMBERED:
+                self.remembered.popitem(last=False)
+            return name
+
+    def recalled(self, name: str) -> Any:
+        """What the net sees of a picture. Raises Refused (410) for one that is not remembered."""
+        if name not in self.remembered:
+            raise Refused(410, "this picture is not in memory any more: send it again")
+        self.remembered.move_to_end(name)
+        return self.remembered[name]
 
     def _read(self, source: Any) -> Any:
         try:
@@ -114,6 +148,19 @@ class Lane:
 
     async def _compute(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pools.computer, work)
+
+    async def _attended(self, work: Callable[[], T]) -> T:
+        """As `_compute`, for long work: it ends early where nobody waits for it any more."""
+        gone = threading.Event()
+
+        def watched() -> T:
+            with self.model.given_up(gone):
+                return work()
+
+        try:
+            return await self._compute(watched)
+        finally:
+            gone.set()
 
     async def _run(self) -> None:
         """Answer batch after batch, for ever."""

@@ -1,17 +1,18 @@
 """The description of the interface: OpenAPI 3.1 as data, and a page of it that needs no script and no network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jinja2
 
-from residua.serve.schemas import SCHEMAS, TEXT, WISHES, Json, array, ref
+from residua.serve.schemas import DEPTH_WISHES, SCHEMAS, TEXT, WISHES, Json, array, ref
 
 #: What may go wrong with any request that has a body.
 TROUBLES = {
     400: "something in the request is wrong", 401: "the token is missing or wrong", 404: "no such model",
     408: "the body came too slowly", 413: "the body is too long, or the pictures are too many",
     415: "a kind of body that is not read", 429: "too much at a time: Retry-After says when to come again",
+    410: "this picture is not in memory any more",
     500: "the server failed", 503: "not ready, about to end, or too slow",
 }  # fmt: skip
 
@@ -38,24 +39,49 @@ def _health(name: str, summary: str, schema: str, *, may_fail: bool) -> Json:
     return {"get": made}
 
 
-def _predict() -> Json:
-    form = {"type": "object", "properties": {"files": array({"type": "string", "format": "binary"})} | WISHES}
+def _asking(name: str, summary: str, schema: Json, wishes: Json, json: str, troubles: Iterable[int]) -> Json:
+    """An endpoint that takes pictures and words: as a form, as the JSON of a schema, or as the bytes of one picture."""
+    form = {"type": "object", "properties": {"files": array({"type": "string", "format": "binary"})} | wishes}
     body = {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": form | {"required": ["files"]}},
-            "application/json": {"schema": ref("PredictJson")},
+            "multipart/form-data": {"schema": form | ({} if "seen" in wishes else {"required": ["files"]})},
+            "application/json": {"schema": ref(json)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
     query = [
         {"name": n, "in": "query", "required": False, "schema": s, "description": s.get("description", "")}
-        for n, s in WISHES.items()
+        for n, s in wishes.items()
     ]
+    return {"post": _operation(name, summary, schema, tuple(troubles), parameters=query, requestBody=body)}
+
+
+def _predict() -> Json:
     words = "What is on these pictures? Files of a form, base64 in JSON, or the bytes of one picture"
+    return _asking("predict", words, ref("Predictions"), WISHES, "PredictJson", set(TROUBLES) - {410})
+
+
+def _depth() -> Json:
+    words = "What becomes of the answer for one picture when some units of the net do not work?"
+    return _asking("depth", words, ref("Depth"), DEPTH_WISHES, "DepthJson", TROUBLES)
+
+
+def _runs() -> Json:
+    """What is shown of run folders."""
+    named = [{"name": "run", "in": "path", "required": True, "schema": TEXT}]
+    key = {"name": "key", "in": "query", "required": False, "schema": TEXT,
+           "description": "opens this report without a token; the list of runs has it"}  # fmt: skip
     return {
-        "post": _operation("predict", words, ref("Predictions"), tuple(TROUBLES), parameters=query, requestBody=body)
-    }
+        "/v1/runs": {"get": _operation("list_runs", "the runs below the folder of --runs", ref("Runs"))},
+        "/v1/runs/{run}/metrics": {"get": _operation(
+            "run_metrics", "the curves of a run", ref("RunMetrics"), (401, 404), parameters=named
+        )},
+        "/runs/{run}/report.html": {"get": _operation(
+            "report", "the report of a run, as its training drew it", TEXT, (401, 404), kind="text/html",
+            parameters=[*named, key],
+        )},
+    }  # fmt: skip
 
 
 def _v2() -> Json:
@@ -101,12 +127,16 @@ def document() -> Json:
             "/health/ready": _health("ready", "are requests answered?", "Ready", may_fail=True),
             "/metrics": {"get": _operation("metrics", "what is counted, for Prometheus", TEXT, kind="text/plain")},
             "/v1/models": {"get": _operation("models", "the models, their classes and views", ref("Models"))},
-            "/v1/predict": _predict(),
+            "/v1/models/{model}/units": {"get": _operation(
+                "units", "the units of a model's net, in their order", ref("Units"), (400, 401, 404, 429, 503),
+                parameters=[{"name": "model", "in": "path", "required": True, "schema": TEXT}],
+            )},
+            "/v1/predict": _predict(), "/v1/depth": _depth(), **_runs(),
             **_v2(),
         },
         "components": {"schemas": SCHEMAS, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}, {}],
-    }
+    }  # fmt: skip
 
 
 def page() -> str:

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import uvicorn
 
@@ -15,6 +15,7 @@ from residua.serve.app import application
 from residua.serve.connection import protocol
 from residua.serve.guard import now
 from residua.serve.hosted import Hall
+from residua.serve.runs import Runs
 
 #: Accepted connections whose request is still on its way have so long once nothing more is accepted.
 LAST_WORDS_SECONDS = 0.2
@@ -24,12 +25,14 @@ GRACE_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """Where the server listens, and the token that whoever asks has to know. Port 0 is any free one."""
+    """Where the server listens, the token that whoever asks has to know, the runs that it shows. Port 0 is any free
+    one."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     grpc_port: int | None = None
     token: str | None = None
+    runs: Runs = field(default_factory=Runs)
 
     @property
     def local(self) -> bool:
@@ -45,7 +48,7 @@ class Server(uvicorn.Server):
         """Not started yet."""
         limits = hall.limits
         super().__init__(uvicorn.Config(
-            application(hall, door.token), http=protocol(limits), ws="none", lifespan="on", log_config=None,
+            application(hall, door.token, door.runs), http=protocol(limits), ws="none", lifespan="on", log_config=None,
             log_level="critical", access_log=False, server_header=False, proxy_headers=False, timeout_keep_alive=5,
             timeout_graceful_shutdown=round(2 * limits.seconds) + GRACE_SECONDS,
         ))  # fmt: skip

@@ -80,6 +80,78 @@ WISHES: Json = {
     },
     "class": TEXT | {"description": "the class to explain; that which the net names, if not said"},
 }  # fmt: skip
+INTEGER: Json = {"type": "integer"}
+TRUTH: Json = {"type": "boolean"}
+REASON: Json = {"type": ["string", "null"], "description": "why there are no contributions"}
+SHORTCUT: Json = {"type": "string", "enum": ["identity", "zero-pad", "projection", "none"]}
+STACK_UNIT = record(
+    {
+        "unit": TEXT, "stage": INTEGER | {"description": "from 0; -1 is the stem"}, "shortcut": SHORTCUT,
+        "keeps_shape": TRUTH, "layers": INTEGER | {"description": "convolutions of the branch"},
+        "channels": INTEGER, "height": INTEGER, "width": INTEGER, "params": INTEGER,
+        "macs": INTEGER | {"description": "multiply-adds for one picture"},
+        "receptive_field": INTEGER | {"description": "side in pixels of what one place can see"},
+    }
+)  # fmt: skip
+UNITS = record(
+    {
+        "model": TEXT, "version": TEXT, "kind": {"type": "string", "enum": ["residual", "plain", "layers"]},
+        "why_not": REASON, "stages": INTEGER, "side_px": INTEGER, "units": array(STACK_UNIT),
+    }
+)  # fmt: skip
+UNIT_AT_WORK = record(
+    {
+        "unit": TEXT, "stage": INTEGER, "on": TRUTH,
+        "ratio": NUMBER | {"description": "|F(x)| / |x| for this picture; x is what F(x) is added to"},
+        "cosine": NUMBER | {"description": "of x and H(x) = F(x) + x"},
+        "contribution": NUMBER | {"description": "to the logit of the class that is followed"},
+    }
+)  # fmt: skip
+ANSWER = record(
+    {
+        "classes": array(TEXT), "probabilities": array(NUMBER), "target_probability": NUMBER, "logit": NUMBER,
+        "bare_logit": NUMBER | {"description": "without any unit at work"},
+        "missed": NUMBER | {"description": "what the contributions miss of logit - bare_logit"},
+        "units": array(UNIT_AT_WORK),
+    }
+)  # fmt: skip
+DEPTH = record(
+    {
+        "model": TEXT, "version": TEXT, "name": {"type": ["string", "null"]},
+        "seen": TEXT | {"description": "SHA-256 of the picture: says it again while the server remembers it"},
+        "target": TEXT, "off": array(TEXT), "why_not": REASON, "whole": ref("DepthAnswer"),
+        "reduced": ref("DepthAnswer"),
+        "change": array(record({"class": TEXT, "whole": NUMBER, "reduced": NUMBER}))
+        | {"description": "the probabilities of the classes that either names"},
+    }
+)  # fmt: skip
+DEPTH_WISHES: Json = {
+    "model": WISHES["model"], "top": WISHES["top"],
+    "off": TEXT | {"description": "units that do not work, with commas between them; in JSON also a list"},
+    "first": {"type": "integer", "minimum": 0, "maximum": 100000, "description": "so many units work, no later one"},
+    "class": TEXT | {"description": "the class to follow; that which the whole net names, if not said"},
+    "contributions": {
+        "type": "boolean", "default": True, "description": "also what each unit gave to the logit: takes many passes",
+    },
+    "seen": {
+        "type": "string", "pattern": "^[0-9a-f]{64}$", "description": "a picture that was sent before, by its `seen`",
+    },
+}  # fmt: skip
+RUN = record(
+    {
+        "run": TEXT, "task": TASK, "changed": NUMBER | {"description": "seconds since 1970"}, "finished": TRUTH,
+        "arch": {"type": ["string", "null"]}, "data": {"type": ["string", "null"]}, "scores": {"type": "object"},
+        "n": NUMBER, "params": NUMBER,
+        "report": {"type": ["string", "null"], "description": "where its report is"},
+    }
+)  # fmt: skip
+RUN_METRICS = record(
+    {
+        "run": TEXT, "finished": TRUTH,
+        "columns": {"type": "object", "additionalProperties": array(NUMBER),
+                    "description": "one number an epoch, null where there is none"},
+    }
+)  # fmt: skip
 GIVEN = record({"data": BASE64}, {"name": TEXT}, closed=True)
 SCHEMAS: Json = {
     "Error": record({"error": TEXT}), "Explanation": EXPLANATION, "Prediction": PREDICTION, "Model": MODEL,
@@ -90,6 +162,16 @@ SCHEMAS: Json = {
         WISHES,
         closed=True,
     ),
+    "Units": UNITS, "DepthAnswer": ANSWER, "Depth": DEPTH,
+    "DepthJson": record(
+        {},
+        DEPTH_WISHES
+        | {"off": {"anyOf": [TEXT, array(TEXT)], "description": DEPTH_WISHES["off"]["description"]}}
+        | {"pictures": array({"anyOf": [BASE64, GIVEN]}) | {"minItems": 1, "maxItems": 1}},
+        closed=True,
+    ),
+    "Runs": record({"shown": TRUTH | {"description": "whether there is a --runs"}, "runs": array(RUN)}),
+    "RunMetrics": RUN_METRICS,
     "Live": record({"live": {"type": "boolean"}}), "Ready": record({"ready": {"type": "boolean"}}, {"name": TEXT}),
     "ServerMetadata": record({"name": TEXT, "version": TEXT, "extensions": array(TEXT)}),
     "ModelMetadata": record(
