@@ -29,6 +29,7 @@ from residua.serve.app import application
 from residua.serve.hosted import Hall, Hosted, Machine
 from residua.serve.limits import Limits
 from residua.serve.running import Door, Server, listening
+from residua.serve.runs import Runs
 
 CLASSES = ("ant", "bee", "cat", 'dög, "big"')
 VIEW = View(12, "crop", 14, "RGB", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
@@ -102,14 +103,15 @@ class Asked:
 
 
 def within(
-    models: list[Hosted], test: Callable[[Asked], Awaitable[Any]], token: str | None = None, **limits: Any
-) -> Any:
+    models: list[Hosted], test: Callable[[Asked], Awaitable[Any]], token: str | None = None,
+    runs: Path | None = None, **limits: Any,
+) -> Any:  # fmt: skip
     """Run a test against an application in this thread."""
 
     async def run() -> Any:
         heard: list[dict[str, Any]] = []
         hall = Hall(models, Limits(**limits), heard.append)
-        transport = httpx.ASGITransport(application(hall, token))
+        transport = httpx.ASGITransport(application(hall, token, Runs(runs)))
         await hall.open()
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
@@ -138,7 +140,9 @@ class Served:
 
 
 @contextmanager
-def serving(models: list[Hosted], token: str | None = None, **limits: Any) -> Iterator[Served]:
+def serving(
+    models: list[Hosted], token: str | None = None, runs: Path | None = None, **limits: Any
+) -> Iterator[Served]:
     """A server in a thread of its own, until the block ends."""
     heard: list[dict[str, Any]] = []
     hall = Hall(models, Limits(**limits), heard.append)
@@ -147,7 +151,7 @@ def serving(models: list[Hosted], token: str | None = None, **limits: Any) -> It
 
     async def run() -> None:
         with listening("127.0.0.1", 0) as http:
-            server = Server(hall, Door(port=0, grpc_port=0, token=token))
+            server = Server(hall, Door(port=0, grpc_port=0, token=token, runs=Runs(runs)))
             loop = asyncio.get_running_loop()
             there.append(lambda: loop.call_soon_threadsafe(server.end))
 
