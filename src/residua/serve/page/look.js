@@ -26,13 +26,18 @@ const heated = (photo) => {
     h("span", { text: "heat" }));
   const figure = h("figure", { class: "photo" }, frame, h("figcaption", {}, control, caption));
   let map = null;
-  slider.addEventListener("input", () => map?.style.setProperty("--heat", slider.value / 100));
+  slider.addEventListener("input", () => frame.style.setProperty("--heat", slider.value / 100));
   return {
     element: figure,
     wait: () => { caption.textContent = "looking where it looked…"; },
     update: (reasons) => {
-      const fresh = h("img", { class: "map", alt: "", src: `data:image/png;base64,${reasons.map}`, vars: { heat: slider.value / 100 } });
-      fresh.addEventListener("load", () => fresh.classList.toggle("tiny", fresh.naturalWidth <= TINY));
+      const fresh = h("img", { class: "map", alt: "", src: `data:image/png;base64,${reasons.map}` });
+      fresh.addEventListener("load", () => {
+        fresh.classList.toggle("tiny", fresh.naturalWidth <= TINY);
+        const under = frame.querySelector(".shot"); // of a long strip only the middle is drawn
+        const part = under && Math.abs(fresh.naturalWidth * under.naturalHeight / (fresh.naturalHeight * under.naturalWidth) - 1) > 0.05;
+        frame.classList.toggle("part", Boolean(part));
+      });
       map?.remove();
       map = fresh;
       frame.append(map);

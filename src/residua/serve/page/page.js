@@ -5,12 +5,12 @@ import { intake } from "/page/intake.js";
 import { look } from "/page/look.js";
 import { sheet } from "/page/sheet.js";
 import { runs } from "/page/runs.js";
-import { count, several } from "/page/words.js";
+import { several } from "/page/words.js";
 
 //: Pictures and bytes that go into one request; scores of detections that are fetched, of which a slider shows some.
 const TOGETHER = 8, TOGETHER_BYTES = 12e6, LEAST_SCORE = 0.05, TOP = 5;
 
-const state = { models: [], model: null, photos: [], open: null, view: null, work: new AbortController() };
+const state = { models: [], model: null, photos: [], more: 0, open: null, view: null, work: new AbortController() };
 
 const trouble = (line) => {
   at("trouble").textContent = line ?? "";
@@ -93,7 +93,7 @@ const show = () => {
   const back = photos.length > 1 ? () => { history.back(); } : null;
   if (!photos.length) state.view = null;
   else if (open) state.view = look({ photo: open, model, models, back, photos });
-  else state.view = sheet({ photos, model, models, choose: (photo) => {
+  else state.view = sheet({ photos, model, more: state.more, choose: (photo) => {
     history.pushState({ open: photos.indexOf(photo) }, "");
     state.open = photo;
     show();
@@ -105,18 +105,20 @@ const show = () => {
 
 addEventListener("popstate", (event) => {
   const open = event.state?.open;
-  state.open = state.photos.length === 1 ? state.photos[0] : state.photos[open] ?? null;
-  if (location.hash !== "#runs") show();
+  const next = state.photos.length === 1 ? state.photos[0] : state.photos[open] ?? null;
+  if (location.hash === "#runs" || next === state.open) return;
+  state.open = next;
+  show();
 });
 
 const take = (photos, more) => {
   for (const photo of state.photos) URL.revokeObjectURL(photo.url);
   state.photos = photos.map((p) => ({ ...p, url: URL.createObjectURL(p.file) }));
   state.open = photos.length === 1 ? state.photos[0] : null;
+  state.more = more;
   if (location.hash === "#runs") location.hash = "#pictures";
   if (!state.model) return;
   begin();
-  if (more) trouble(`Only the first ${count(photos.length)} photos are shown: ${count(more)} more were given.`);
 };
 
 const about = () => {

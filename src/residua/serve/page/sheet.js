@@ -2,7 +2,7 @@
 import { h } from "/page/dom.js";
 import { picture } from "/page/look.js";
 import { saving } from "/page/save.js";
-import { percent, several } from "/page/words.js";
+import { count, percent, several } from "/page/words.js";
 
 const ORDERS = { given: "as given", unsure: "least sure first", class: "by class" };
 
@@ -21,7 +21,7 @@ const told = (photo, model) => {
   return { label: several(found.length, "box", "boxes"), p: found.length, note: [...counts].map(([c, n]) => `${n} ${c}`).join(", ") };
 };
 
-export const sheet = ({ photos, model, choose }) => {
+export const sheet = ({ photos, model, more, choose }) => {
   const cards = new Map(photos.map((photo) => {
     const label = h("b", { class: "name" }), note = h("span", { class: "n" }), bar = h("i", { class: "level", hidden: true });
     const element = h("li", {}, h("button", { type: "button", class: "card", on: { click: () => choose(photo) } },
@@ -56,7 +56,7 @@ export const sheet = ({ photos, model, choose }) => {
     const done = photos.filter((p) => p.said || p.problem).length;
     const bad = photos.filter((p) => p.problem).length;
     progress.textContent = done < photos.length ? `${done} of ${several(photos.length, "photo")}` :
-      several(photos.length, "photo") + (bad ? `, ${bad} not answered` : "");
+      several(photos.length, "photo") + (bad ? `, ${bad} not answered` : "") + (more ? `; ${count(more)} more were given than are taken at once` : "");
     if (order.value !== "given") arrange();
   };
   update(photos);
