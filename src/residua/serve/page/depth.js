@@ -45,7 +45,7 @@ export const depth = ({ photo, model, models, figure, holder, bars, headline }) 
     h("p", { class: "legend n small" },
       h("span", {}, h("i", { class: "for" }), "gives to the class"), h("span", {}, h("i", { class: "against" }), "speaks against it"),
       h("span", {}, h("i", { class: "ratio" }), "|F| / |x|, how much a unit changes what it receives; dotted: as long as x"),
-      h("span", {}, h("i", { class: "way" }), "the shortcut; a mark on it: the shape changes, and what is left of the unit when it is off is that")), strip);
+      h("span", {}, h("i", { class: "way" }), "the shortcut; where it bears a mark the shape changes (▷ padded with zeros, □ projected), and that much of the unit stays when it is off")), strip);
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ const named = ({ photo, model, models, back, photos }) => {
   } });
   const element = h("div", {}, headline(back, photos, photo, model), problem,
     h("div", { class: "answer" }, figure.element,
-      h("div", { class: "says" }, h("p", { class: "n eyebrow", text: "This is" }), label, sure, holder,
+      h("div", { class: "says" }, h("p", { class: "n eyebrow", text: "The net says" }), label, sure, holder,
         h("p", { class: "n small", text: "Choose a class to see what speaks for it." }))),
     deep.element);
   let begun = false;

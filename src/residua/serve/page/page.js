@@ -53,7 +53,7 @@ const answered = async (some, signal) => {
       for (const one of some) await answered([one], signal);
       return;
     }
-    for (const photo of some) photo.problem = error.message;
+    for (const photo of some) photo.problem = error.message.replace(/^(['"]).*\1: /s, ""); // it is named beside
     if (![400, 413].includes(error.status)) throw error;
   }
 };
