@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import threading
 from dataclasses import replace
 
 import pytest
@@ -240,6 +241,34 @@ def test_predictions_that_run_meanwhile_never_meet_an_edited_net(hosted):
 
     alone, others = within([hosted["classifier"]], test, batch_size=1)
     assert len(others) == 12 and all(o == alone for o in others)
+
+
+def test_answers_do_not_wait_for_reasons(hosted, monkeypatch):
+    """A contribution takes many passes; whoever only asks what a picture shows is answered meanwhile."""
+    gate = threading.Event()
+
+    def slow(net, x, y, engine):
+        gate.wait(20)
+        return contributions(net, x, y, engine)
+
+    monkeypatch.setattr("residua.serve.stack.contributions", slow)
+
+    async def test(here):
+        reasons = asyncio.create_task(here.client.post("/v1/depth", content=PICTURE, headers=PNG))
+        await until(lambda: here.hall.models["classifier"].lane.held == 1)
+        answers = [(await here.client.post("/v1/predict", content=PICTURE, headers=PNG)).status_code for _ in range(3)]
+        waiting = not reasons.done()
+        gate.set()
+        return answers, waiting, (await reasons).status_code
+
+    assert within([hosted["classifier"]], test) == ([200] * 3, True, 200)
+
+
+def test_the_net_that_is_taken_apart_has_the_very_weights_of_the_one_that_answers(hosted):
+    model = hosted["classifier"].model
+    mine, theirs = (dict(net.state_dict(keep_vars=True)) for net in (model.apart.net, model.model.net))
+    assert mine.keys() == theirs.keys() and all(mine[k] is theirs[k] for k in mine)
+    assert not {id(m) for m in model.apart.net.modules()} & {id(m) for m in model.model.net.modules()}
 
 
 def test_a_full_queue_sends_depth_away_too_and_the_room_is_given_back(hosted):

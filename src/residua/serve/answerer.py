@@ -56,7 +56,7 @@ IMAGE, PIXELS = TensorKind("image", "BYTES", (-1,)), TensorKind("pixels", "UINT8
 
 
 class Answerer(ABC):
-    """A model at work. `read` and `answer` are called on threads of their own, one `answer` at a time."""
+    """A model at work. `read`, `answer` and reasons are called on threads of their own, one `answer` at a time."""
 
     task: str
     inputs: tuple[TensorKind, ...] = (IMAGE, PIXELS)
@@ -95,10 +95,14 @@ class Answerer(ABC):
         """The reasons for answers, for a wish that `check` let pass."""
         raise NotImplementedError
 
+    def check_units(self) -> None:
+        """Raise Refused (400) for a model whose net is not shown by its units."""
+        raise Refused(400, f"units are shown of models for classification, this one is for {self.task}")
+
     @property
     def stack(self) -> "Stack":
-        """The net taken apart; for the thread that answers. Raises Refused (400) for a model that is not."""
-        raise Refused(400, f"units are shown of models for classification, this one is for {self.task}")
+        """The net taken apart, for a model that `check_units` let pass; for the thread that finds reasons."""
+        raise NotImplementedError
 
     def given_up(self, gone: threading.Event) -> AbstractContextManager[Any]:
         """Work within the block ends by an exception soon after nobody waits for it any more, where it is long."""

@@ -1,16 +1,17 @@
 """A classifier behind the server: probabilities, and reasons for them where they are wanted."""
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residua.errors import UsageError
 from residua.explain import Explainer, Explanation, photo
@@ -42,7 +43,7 @@ class Classifier(Answerer):
 
     def __init__(self, model: Model) -> None:
         """Of a model that is placed."""
-        self.model = model
+        self.model, self.apart = model, replace(model, net=sharing(model.net))
         view, k = model.view, len(model.classes)
         tensor = TensorKind("tensor", "FP32", (-1, view.channels, view.side_px, view.side_px))
         self.inputs = (IMAGE, PIXELS, tensor)
@@ -99,7 +100,7 @@ class Classifier(Answerer):
         self._explainer(wish)
 
     def _explainer(self, wish: Wish) -> tuple[Explainer, int | None]:
-        model = self.model
+        model = self.apart
         net, temperature = cast(Net, model.net), model.header.temperature
         try:
             made = Explainer(net, model.classes, model.view, model.engine, temperature, wish.method)
@@ -113,10 +114,13 @@ class Classifier(Answerer):
         photos = [photo("picture", partial(decoded, s), self.model.view) for s in sources]
         return [_reasons(e, made.why_not) for e in made.explain(photos, target)]
 
+    def check_units(self) -> None:
+        """Nothing: a classifier has a net with links."""
+
     @cached_property
     def stack(self) -> Stack:
         """The net taken apart."""
-        return Stack(self.model)
+        return Stack(self.apart)
 
     @contextmanager
     def given_up(self, gone: threading.Event) -> Iterator[None]:
@@ -126,11 +130,16 @@ class Classifier(Answerer):
             if gone.is_set():
                 raise InterruptedError("nobody waits for this any more")
 
-        hook = cast(Net, self.model.net).stem.register_forward_pre_hook(look)
+        hook = cast(Net, self.apart.net).stem.register_forward_pre_hook(look)
         try:
             yield
         finally:
             hook.remove()
+
+
+def sharing(net: nn.Module) -> nn.Module:
+    """A net of its own with the same weights, the very tensors: what is changed in its structure nobody else meets."""
+    return copy.deepcopy(net, {id(t): t for t in (*net.parameters(), *net.buffers())})
 
 
 def _reasons(found: Explanation, why_not: str | None) -> dict[str, Any]:

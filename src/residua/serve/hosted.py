@@ -215,7 +215,9 @@ class Hall:
 
     async def units(self, hosted: Hosted) -> dict[str, Any]:
         """The units of a model's net. Raises Refused (400) for a model that has none to show."""
-        return await hosted.ready.of_stack(lambda stack: stack.to_json())
+        lane = hosted.ready
+        lane.model.check_units()
+        return await lane.of_stack(lambda stack: stack.to_json())
 
     async def depth(self, hosted: Hosted, picture: bytes | None, seen: str | None, wish: DepthWish) -> dict[str, Any]:
         """What a model says of a picture, or of one that it has `seen`, without some of its units.
@@ -224,8 +226,7 @@ class Hall:
         forgotten.
         """
         lane = hosted.ready
-        if hosted.model.task != CLASSIFICATION:
-            hosted.model.stack  # noqa: B018 - it says why not
+        lane.model.check_units()
         try:
             name = await lane.remember(picture) if picture is not None else seen or ""
         except BadPicture as e:

@@ -26,19 +26,22 @@ REMEMBERED = 32
 
 @dataclass(frozen=True, eq=False)
 class Pools:
-    """The threads of a server: some that read pictures, and one that computes for all models in turn."""
+    """The threads of a server: some that read pictures, one that computes for all models in turn, and one that finds
+    reasons, which take many passes: nobody who only wants an answer waits for them."""
 
     readers: ThreadPoolExecutor
     computer: ThreadPoolExecutor
+    reasoner: ThreadPoolExecutor
 
     @staticmethod
     def made(readers: int) -> "Pools":
         """With so many readers."""
-        return Pools(ThreadPoolExecutor(readers, "read"), ThreadPoolExecutor(1, "compute"))
+        return Pools(ThreadPoolExecutor(readers, "read"), ThreadPoolExecutor(1, "compute"),
+                     ThreadPoolExecutor(1, "reason"))  # fmt: skip
 
     def close(self) -> None:
         """No thread is left."""
-        for pool in (self.readers, self.computer):
+        for pool in (self.readers, self.computer, self.reasoner):
             pool.shutdown(cancel_futures=True)
 
 
@@ -114,7 +117,7 @@ class Lane:
             return await self._attended(lambda: self.model.explain(sources, wish))
 
     async def of_stack(self, work: Callable[[Stack], T]) -> T:
-        """What the net taken apart says. Raises Refused where there is no room, or for a model that is not."""
+        """What the net taken apart says, of a model that `check_units` let pass. Raises Refused: there is no room."""
         with self.admitted(1):
             return await self._attended(lambda: work(self.model.stack))
 
@@ -150,7 +153,7 @@ class Lane:
         return await asyncio.get_running_loop().run_in_executor(self.pools.computer, work)
 
     async def _attended(self, work: Callable[[], T]) -> T:
-        """As `_compute`, for long work: it ends early where nobody waits for it any more."""
+        """The result of long work beside all answers: it ends early where nobody waits for it any more."""
         gone = threading.Event()
 
         def watched() -> T:
@@ -158,7 +161,7 @@ class Lane:
                 return work()
 
         try:
-            return await self._compute(watched)
+            return await asyncio.get_running_loop().run_in_executor(self.pools.reasoner, watched)
         finally:
             gone.set()
 

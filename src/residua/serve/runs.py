@@ -30,7 +30,7 @@ CONFIG, METRICS, SUMMARY, EVALUATION, REPORT = (
 MOST_RUNS, MOST_EPOCHS = 500, 10_000
 #: A report is a page of its own, whatever is in it: without this server's origin, without a network.
 POLICY = (
-    "sandbox allow-scripts allow-popups allow-modals; default-src 'none'; img-src data:; font-src data:; "
+    "sandbox allow-scripts allow-popups; default-src 'none'; img-src data:; font-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 #: What is told of how well a run did, by the words of its evaluation (a detector's are COCO's).

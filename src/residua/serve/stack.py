@@ -1,7 +1,7 @@
 """A classifier taken apart: its units, and what becomes of one picture's answer when some of them do not work.
 
-Nothing is edited but for contributions, whose gates `explain` sets and takes away again: both run where the model
-answers, one after the other, so no other picture ever meets a net that is changed.
+The model is one of its own, with the weights of the one that answers: contributions put gates into its net and take
+them out again, hooks read what its units do, and no other picture ever meets that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

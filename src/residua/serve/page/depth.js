@@ -131,6 +131,7 @@ export const depth = ({ photo, model, models, figure, holder, bars, headline }) 
   const reason = (net) => guarded(async () => {
     net.reasoning?.abort();
     net.reasoning = new AbortController();
+    net.failed = false;
     const began = performance.now(), main = net.side === 0;
     if (main) figure.wait();
     try {

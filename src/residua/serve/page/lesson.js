@@ -13,7 +13,8 @@ const residual = (net, twin, target) => {
   const idea = `Each of these ${all} units adds a correction F(x) to what it receives, H(x) = F(x) + x; on this photo F is ` +
     `${figure(Math.min(...ratios))} to ${figure(Math.max(...ratios))} times as long as x, ${figure(median(ratios))} in the middle.`;
   const parts = reasons?.units.map((u, i) => ({ i, c: u.contribution }));
-  if (!parts?.length) return [idea, `What each of them gives to the score of ${target} is being measured…`, gone(net, twin, target, null)];
+  if (!parts?.length) return [idea, net.failed ? `What each of them gives to the score of ${target} could not be measured in time.` :
+    `What each of them gives to the score of ${target} is being measured…`, gone(net, twin, target, null)];
   const up = best(parts, (p) => p.c), down = best(parts, (p) => -p.c), least = best(parts, (p) => -Math.abs(p.c));
   const against = down.c < 0 ? `, unit ${down.i + 1} speaks most against it (${signed(down.c)}),` : "";
   const sum = `What they give adds up to the score of ${target}: unit ${up.i + 1} gives most (${signed(up.c)})${against} and with none of them ` +
