@@ -45,7 +45,7 @@ export const boxes = ({ photo, model, picture }) => {
   slider.addEventListener("input", draw);
   const control = detector ? h("div", { class: "threshold" },
     h("label", { for: "threshold" }, "Show from score ", value), slider) : null;
-  const element = h("div", { class: "answer" }, h("figure", { class: "photo" }, frame),
+  const element = h("div", { class: "answer placed" }, h("figure", { class: "photo" }, frame),
     h("div", { class: "says" }, h("p", { class: "n eyebrow", text: detector ? "Found" : "The net says" }), said, control, list));
   const update = (answer) => {
     size = answer;

@@ -4,8 +4,8 @@ import { figure, percent } from "/page/words.js";
 
 const LEFT = 56, RIGHT = 16, TOP = 14, BOTTOM = 34;
 
-const ticks = (low, high, most) => {
-  const rough = (high - low) / most || 1, power = 10 ** Math.floor(Math.log10(rough));
+const ticks = (low, high, most, least = 0) => {
+  const rough = Math.max(least, (high - low) / most || 1), power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
   const made = [];
   for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-6; t += step) made.push(Number(t.toPrecision(12)));
@@ -26,7 +26,7 @@ export const curves = (lines, { share, words }) => {
   const grid = [
     ...ticks(y0, y1, 5).map((t) => svg("g", {}, svg("line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: py(t), y2: py(t) }),
       svg("text", { x: LEFT - 8, y: py(t) + 4, "text-anchor": "end" }, share ? `${Math.round(1000 * t) / 10} %` : String(t)))),
-    ...ticks(x0, x1, W / 110).map((t) => svg("text", { x: px(t), y: H - 12, "text-anchor": "middle" }, String(t))),
+    ...ticks(x0, x1, W / 110, 1).map((t) => svg("text", { x: px(t), y: H - 12, "text-anchor": "middle" }, String(t))),
   ];
   const path = (l) => l.y.map((y, i) => [y, i]).filter(([y]) => y !== null)
     .map(([y, i], n) => `${n ? "L" : "M"}${px(l.x[i]).toFixed(1)} ${py(y).toFixed(1)}`).join("");
