@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +43,7 @@ class Classifier(Answerer):
 
     def __init__(self, model: Model) -> None:
         """Of a model that is placed."""
-        self.model, self.apart = model, replace(model, net=sharing(model.net))
+        self.model, self.apart = model, Model(sharing(model.net), model.header, model.view, model.engine)
         view, k = model.view, len(model.classes)
         tensor = TensorKind("tensor", "FP32", (-1, view.channels, view.side_px, view.side_px))
         self.inputs = (IMAGE, PIXELS, tensor)
