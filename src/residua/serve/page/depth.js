@@ -38,14 +38,15 @@ export const depth = ({ photo, model, models, figure, holder, bars, headline }) 
   const strip = h("p", { class: "strip", hidden: true, "aria-hidden": "true" });
   const watching = new IntersectionObserver(([seen]) => { strip.hidden = seen.isIntersecting; }, { threshold: 0.3 });
   watching.observe(holder);
+  const legend = h("p", { class: "legend n small" },
+      h("span", {}, h("i", { class: "for" }), "gives to the class"), h("span", {}, h("i", { class: "against" }), "speaks against it"),
+      h("span", {}, h("i", { class: "ratio" }), "|F| / |x|, how much a unit changes what it receives; dotted: as long as x"),
+      h("span", {}, h("i", { class: "way" }), "the shortcut; where it bears a mark the shape changes (▷ padded with zeros, □ projected), and that much of the unit stays when it is off"));
   const element = h("section", { class: "depth", "aria-labelledby": "depth-title", hidden: true },
     h("div", { class: "of" }, h("h2", { id: "depth-title", text: "Which depth decided" }),
       twins.length ? h("span", {}, h("label", { for: "twin", text: "Compare with " }), twin, both) : null, reset),
     sentences, line, stacks,
-    h("p", { class: "legend n small" },
-      h("span", {}, h("i", { class: "for" }), "gives to the class"), h("span", {}, h("i", { class: "against" }), "speaks against it"),
-      h("span", {}, h("i", { class: "ratio" }), "|F| / |x|, how much a unit changes what it receives; dotted: as long as x"),
-      h("span", {}, h("i", { class: "way" }), "the shortcut; where it bears a mark the shape changes (▷ padded with zeros, □ projected), and that much of the unit stays when it is off")), strip);
+    legend, strip);
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 
@@ -73,6 +74,7 @@ export const depth = ({ photo, model, models, figure, holder, bars, headline }) 
     headline(reduced.classes[0], reduced.probabilities[0], changed ? a.said.change.find((c) => c.class === reduced.classes[0])?.whole ?? null : null);
     for (const net of nets) net.view?.update(net, target);
     lesson(a, b, target).forEach((words, i) => { if (sentences.children[i].textContent !== words) sentences.children[i].textContent = words; });
+    legend.hidden = nets.every((n) => n.info.kind !== "residual");
     reset.disabled = nets.every((n) => !n.off.size);
   };
 

@@ -20,22 +20,22 @@ const glyph = (unit, kind) => {
   return svg("svg", { class: "glyph", viewBox: `0 ${top} ${SPAN} ${SPAN - top}`, "aria-hidden": "true" }, inside);
 };
 
-const details = (unit, i) => [
-  h("b", { text: `Unit ${i + 1}` }), ` · ${unit.unit} · ${several(unit.layers, "convolution")}, ${count(unit.params)} parameters · ` +
+const details = (unit, i, word) => [
+  h("b", { text: `${word} ${i + 1}` }), ` · ${unit.unit} · ${several(unit.layers, "convolution")}, ${count(unit.params)} parameters · ` +
   `${several(unit.channels, "channel")} of ${unit.height} × ${unit.width} · sees ${unit.receptive_field} × ${unit.receptive_field} px · ${SHORTCUTS[unit.shortcut]}`];
 
 // `toggle(i)`, `first(k)`: what the user wants; `update(net, target)` draws what is known.
 export const stackOf = (net, photo, { toggle, first }) => {
-  const { info } = net, all = info.units.length;
-  const detail = h("p", { class: "detail n small", text: "Click a unit to switch it off; or walk with the arrow keys, and press space." });
+  const { info } = net, all = info.units.length, word = info.kind === "layers" ? "Layer" : "Unit", small = word.toLowerCase();
+  const detail = h("p", { class: "detail n small", text: `Click a ${small} to switch it off; or walk with the arrow keys, and press space.` });
   const buttons = info.units.map((unit, i) => {
     const gives = h("span", { class: "gives" }, h("i", { class: "was" }), h("i", { class: "now" }));
     const strength = h("span", { class: "strength" }, h("i"));
     const button = h("button", { type: "button", class: "unit", role: "switch", "aria-checked": "true", tabindex: i ? -1 : 0, "data-unit": unit.unit },
       gives, glyph(unit, info.kind), strength, h("span", { class: "no", text: i + 1 }));
     button.addEventListener("click", () => toggle(i));
-    button.addEventListener("focus", () => { detail.replaceChildren(...details(unit, i)); roam(i); });
-    button.addEventListener("mouseenter", () => detail.replaceChildren(...details(unit, i)));
+    button.addEventListener("focus", () => { detail.replaceChildren(...details(unit, i, word)); roam(i); });
+    button.addEventListener("mouseenter", () => detail.replaceChildren(...details(unit, i, word)));
     button.addEventListener("keydown", (event) => {
       const to = event.key === "Home" ? 0 : event.key === "End" ? all - 1 : KEYS[event.key] ? i + KEYS[event.key] : null;
       if (to === null || !buttons[to]) return;
@@ -55,7 +55,7 @@ export const stackOf = (net, photo, { toggle, first }) => {
   const end = h("span", { class: "end" });
   const thumb = h("img", { class: "start", src: photo.url, alt: "" });
   thumb.addEventListener("error", () => thumb.replaceWith(h("span", { class: "start" })));
-  const drawn = h("div", { class: `stack ${info.kind}${all > 40 ? " many" : all > 14 ? " some" : all > 9 ? " several" : ""}`, role: "group", "aria-label": `Units of ${net.model.name}` },
+  const drawn = h("div", { class: `stack ${info.kind}${all > 14 ? " some" : all > 9 ? " several" : ""}`, vars: { fit: Math.min(5.6, Math.max(1.98, 53 / all)).toFixed(2) }, role: "group", "aria-label": `${word}s of ${net.model.name}` },
     thumb,
     stages.map((s) => h("div", { class: "stage", role: "group", "aria-label": s.stage < 0 ? "stem" : `stage ${s.stage + 1}` },
       h("span", { class: "title n" }, h("b", { text: s.stage < 0 ? "stem" : `stage ${s.stage + 1}` }), ` ${s.of.channels} × ${s.of.height} × ${s.of.width}`),
@@ -66,9 +66,9 @@ export const stackOf = (net, photo, { toggle, first }) => {
   const state = h("output", { for: `first-${net.side}` });
   const course = h("div", { class: "course", "aria-hidden": "true" });
   const element = h("div", { class: `net side-${net.side}` },
-    h("h3", {}, h("span", { class: "key" }), net.model.name, h("span", { class: "n", text: ` ${net.model.arch}, ${all} ${info.kind === "layers" ? "layers" : "units"}` })),
+    h("h3", {}, h("span", { class: "key" }), net.model.name, h("span", { class: "n", text: ` ${net.model.arch}, ${all} ${small}s` })),
     drawn, detail,
-    h("div", { class: "until" }, course, slider, h("p", { class: "n" }, h("label", { for: `first-${net.side}`, text: "Only the first units work: " }), state)));
+    h("div", { class: "until" }, course, slider, h("p", { class: "n" }, h("label", { for: `first-${net.side}`, text: `Only the first ${small}s work: ` }), state)));
 
   const draw = (net_, target) => {
     const { said, reasons, off, left } = net_;
@@ -93,9 +93,9 @@ export const stackOf = (net, photo, { toggle, first }) => {
       was.hidden = !off.size;
       button.querySelector(".strength i").style.setProperty("--length", (r ?? 0) / strong);
       button.setAttribute("aria-checked", String(on));
-      button.setAttribute("aria-label", [`Unit ${i + 1}, ${on ? "on" : "off"}`, given ? `gives ${signed(given[i])} to ${target}` : null,
+      button.setAttribute("aria-label", [`${word} ${i + 1}, ${on ? "on" : "off"}`, given ? `gives ${signed(given[i])} to ${target}` : null,
         whole?.units[i].ratio !== null && whole ? `|F| over |x| is ${figure(whole.units[i].ratio)}` : null].filter(Boolean).join(", "));
-      button.title = [`unit ${i + 1}: ${on ? "on" : "off"}`, given ? `gives ${signed(given[i])} to ${target}` : null,
+      button.title = [`${small} ${i + 1}: ${on ? "on" : "off"}`, given ? `gives ${signed(given[i])} to ${target}` : null,
         now && off.size && on && left ? `now ${signed(left[i])}` : null, r === null ? null : `|F|/|x| ${figure(r)}`].filter(Boolean).join("\n");
     });
     const k = firstOf(off, all);

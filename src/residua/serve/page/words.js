@@ -2,6 +2,7 @@
 export const percent = (p) => {
   if (p === null || p === undefined) return "–";
   const n = 100 * p;
+  if (n === 0) return "0\u00a0%";
   if (n > 0 && n < 0.1) return "<\u00a00.1\u00a0%";
   if (n < 100 && n > 99.9) return ">\u00a099.9\u00a0%";
   return `${n.toFixed(n < 10 || (n > 99 && n < 100) ? 1 : 0)}\u00a0%`; // numbers stay whole at the end of a line
