@@ -30,6 +30,8 @@ CPU_BF16_FROM_PX = 16
 CPU_THREADS_FROM_PX = 16
 #: From so many units on they are compiled one by one, a shape once; of so many shapes in training and evaluation.
 REGIONS_FROM, SHAPES = 20, 64
+#: How torch says that memory ran out where it has no exception of its own for it: on a CPU, in cuDNN, in oneDNN.
+NO_MEMORY = ("not enough memory", "allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "could not create a memory object")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ def _cpu_bf16() -> bool:
         return True
     arm = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None) if platform.machine() == "aarch64" else None
     return bool(arm is not None and arm())
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is torch's or Python's word for memory that ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in NO_MEMORY)
 
 
 @dataclass(frozen=True)

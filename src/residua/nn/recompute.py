@@ -102,7 +102,7 @@ class Again:
             yield
 
 
-class Complete(Exception):  # noqa: N818 - no error: the second pass has done enough
+class Complete(Exception):
     """All that the first pass kept is there again."""
 
 
@@ -115,8 +115,8 @@ def casting(kind: str) -> Casts:
     """Autocast on a kind of device as it is now, to be entered again later."""
     if not torch.is_autocast_enabled(kind):
         return lambda: nullcontext()
-    words = {"dtype": torch.get_autocast_dtype(kind), "cache_enabled": torch.is_autocast_cache_enabled()}
-    return lambda: torch.autocast(kind, **words)
+    dtype, cache = torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled()
+    return lambda: torch.autocast(kind, dtype, cache_enabled=cache)
 
 
 @contextmanager

@@ -90,7 +90,9 @@ class Session(BoxSession):
         plan = self.plan
         batches = self.shown(name, EVALUATION_BATCH)
         try:
-            return evaluate(net, plan.pictures[name], batches, plan.dataset.classes, plan.engine)
+            return evaluate(
+                net, plan.pictures[name], batches, plan.dataset.classes, plan.engine, tell=self.thinned.append
+            )  # fmt: skip
         except Stopped:
             self.interrupted()
 
@@ -157,6 +159,7 @@ class Session(BoxSession):
             drawings.write(run, plan, evaluation, found)
             run.write_json("evaluation.json", evaluation.to_json())
             yield Tested(evaluation)
+        yield from self.say()
         yield Finished(run.folder, self.seconds)
 
 
