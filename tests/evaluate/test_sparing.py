@@ -57,7 +57,7 @@ def test_an_evaluation_that_runs_out_of_memory_counts_each_picture_once_and_alik
 
 def test_one_picture_too_many_and_other_errors_end_it():
     for net, expected in (Small(0), MemoryError), (Small(3, RuntimeError("shapes do not match")), RuntimeError):
-        with pytest.raises(expected, match="single picture|shapes"):
+        with pytest.raises(expected, match=r"single picture|shapes"):
             evaluate(net, batches(), [f"c{i}" for i in range(K)], CPU, tell=lambda line: None)
 
 

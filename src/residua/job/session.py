@@ -30,6 +30,7 @@ from residua.job.course import Clock
 from residua.job.events import Decided, Event, Finished, Paced, Started, Tested
 from residua.job.growth import stops, turn
 from residua.job.plan import Plan
+from residua.job.space import at_once
 from residua.job.stopping import Stopped
 from residua.job.tracking import Tracking
 from residua.job.underway import UnderWay, length
@@ -41,9 +42,6 @@ from residua.ranks import now
 from residua.training import recipe as recipes
 from residua.training.loop import Epoch, Step
 from residua.training.schedule import remember
-
-#: Images to one pass of an evaluation, at most.
-EVALUATION_BATCH = 256
 
 
 @dataclass
@@ -142,7 +140,7 @@ class Session(UnderWay):
 
     def shown(self, split: Split) -> Iterator[Batch]:
         """This process's images of a split; alone, raises Stopped if the user asks to stop."""
-        size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
+        size = at_once(self.plan)
         ranks, workers = now(), self.plan.engine.workers
         batches = in_order(
             split, self.plan.view, size, workers, self.plan.cache, rank=ranks.rank, world=ranks.world,

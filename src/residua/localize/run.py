@@ -20,7 +20,11 @@ from residua.ranks import now
 
 
 def answered(
-    net: Localizer, batches: Iterable[BoxBatch], engine: Engine, top: int, true: Tensor | None = None,
+    net: Localizer,
+    batches: Iterable[BoxBatch],
+    engine: Engine,
+    top: int,
+    true: Tensor | None = None,
     tell: Callable[[str], object] = warnings.warn,
 ) -> Iterator[tuple[BoxBatch, Tensor, Tensor, Tensor, Tensor]]:
     """Of each batch the likeliest classes (N, C), their scores (N, C), boxes (N, C, 4) in the pixels that the net sees
