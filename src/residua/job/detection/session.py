@@ -138,7 +138,7 @@ class Session(BoxSession):
         plan = self.plan
         return {"row": json.dumps(row_to_json(plan.row)), "view": json.dumps(plan.view.to_json())}
 
-    def test(self) -> Iterator[Tested | Finished]:
+    def test(self) -> Iterator[Event]:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
         run, plan, net = self.run, self.plan, self.kept_net()
         run.write_metrics_csv()
