@@ -341,6 +341,7 @@ def draw(rows: Sequence[dict[str, Any]], fits: dict[str, dict[str, float]], path
 
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"})
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    depths = [r["layers"] for r in rows if r["how"] == "kept"]
     colours = {"kept": "#8a8f98", "bounded": "#1f6feb"}
     words = {"kept": "everything kept", "bounded": "bounded: computed again"}
     for axis, key, title in zip(
@@ -353,7 +354,7 @@ def draw(rows: Sequence[dict[str, Any]], fits: dict[str, dict[str, float]], path
             axis.plot(x, y, "o-", color=colour, ms=4, lw=1.6, label=label)
         axis.set(xscale="log", yscale="log", xlabel="layers")
         axis.set_title(title, loc="left", fontsize=9)
-        axis.xaxis.set_major_locator(FixedLocator([r["layers"] for r in rows if r["how"] == "kept"]))
+        axis.xaxis.set_major_locator(FixedLocator([d for d in depths if d == depths[-1] or 1.5 * d < depths[-1]]))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
