@@ -118,13 +118,20 @@ ERRORS = {
     "CUDA": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
     "cuDNN": RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "oneDNN": RuntimeError("could not create a primitive"),
     "Python": MemoryError(),
 }
 
 
+OTHERS = (
+    RuntimeError("shapes do not match"), ValueError("not enough memory"),
+    RuntimeError("could not create a primitive descriptor for the convolution"),
+)  # fmt: skip
+
+
 def test_every_word_for_memory_that_ran_out_is_understood_and_no_other():
     assert all(map(step.out_of_memory, ERRORS.values()))
-    assert not any(map(step.out_of_memory, (RuntimeError("shapes do not match"), ValueError("not enough memory"))))
+    assert not any(map(step.out_of_memory, OTHERS))
 
 
 @pytest.mark.parametrize("error", ["CUDA", "CPU"])

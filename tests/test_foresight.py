@@ -144,3 +144,21 @@ def test_deep_nets_stay_within_a_limit_and_take_what_was_forecast(tmp_path, name
     forecast = size(re.sub(r"[^0-9.GM]", "", out[0]), "forecast")
     assert int(out[1]) <= limit
     assert int(out[1]) == pytest.approx(forecast, rel=0.15)
+
+
+@pytest.mark.parametrize(("name", "side", "accumulate", "again"), [
+    ("resnet18", 224, 8, 8), ("resnet18", 224, 1, 0), ("cifar_resnet110", 32, 8, 54), ("vgg11_bn", 224, 8, 0)
+])  # fmt: skip
+def test_an_evaluation_takes_no_more_memory_than_a_step(name, side, accumulate, again):
+    from types import SimpleNamespace
+
+    from residua.depth import memory
+    from residua.job.space import EVALUATION_BATCH, at_once
+
+    r, row = recipe("quick", ["batch_size=64", f"accumulate={accumulate}"]), find(name)
+    sizes = (again,) if again else ()
+    pictures = at_once(SimpleNamespace(recipe=r, row=row, view=SimpleNamespace(side_px=side), segments=sizes))
+    m = memory.maps(row, side)
+    passing, kept = memory.PASSING * m.largest, memory.recomputed(m, again).bytes
+    assert pictures * passing <= 64 // accumulate * (kept + passing)
+    assert 1 <= pictures <= min(EVALUATION_BATCH, max(32, 64 // accumulate))

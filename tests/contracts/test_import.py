@@ -63,3 +63,52 @@ def test_help_loads_neither_rich_nor_anything_heavy():
 def test_importing_the_package_imports_nothing_heavy(code):
     program = f"{code}\nimport sys; sys.exit(bool({{'torch', 'numpy', 'typer', 'rich'}} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+#: What no training and no answer needs: torch's compiler with what it brings, and libraries for tests and pages.
+COMPILER = ("torch._dynamo", "torch._inductor", "triton", "sympy")
+OTHERS = ("sklearn", "scipy", "pandas", "torchvision", "torchmetrics", "captum", "onnx", "onnxruntime", "fastapi")
+
+#: Trains, bounded and saved on its way, and says what is loaded at the first step and at the end; then predicts.
+TRAINED = """
+import json, sys
+from residua.cli.main import run
+from residua.job import TrainOptions, train
+from residua.training.loop import Step
+from residua.training.recipe import recipe
+loaded = {}
+words = ["steps=3", "batch_size=32"]
+made = TrainOptions(arch="cifar_resnet8", recipe=recipe("quick", words), limit=64, out="run", save_every=0.0)
+for event in train(made):
+    if isinstance(event, Step):
+        loaded.setdefault("step", sorted(sys.modules))
+loaded["end"] = sorted(sys.modules)
+import torch
+from residua.nn.zoo import build
+from residua.training.optimise import optimiser
+for name in ("adamw", "lamb"):
+    net = build("cifar_resnet8:2-1-1")
+    net.segments = (2, 1)  # computed again
+    steps = optimiser(net, recipe("quick", [f"optimiser={name}"]))
+    net(torch.zeros(2, 3, 8, 8)).sum().backward()
+    steps.step()
+    steps.zero_grad()
+    steps.load_state_dict(steps.state_dict())
+loaded["optimisers"] = sorted(sys.modules)
+from PIL import Image
+Image.new("L", (8, 8)).save("a.png")
+assert run(["predict", "run/model.safetensors", "a.png"]) == 0
+assert run(["eval", "run/model.safetensors", "digits", "--limit", "64", "--json"]) == 0
+loaded["answers"] = sorted(sys.modules)
+print(json.dumps(loaded))
+"""
+
+
+@pytest.mark.slow
+def test_trainings_and_answers_load_no_compiler_nor_anything_else_that_takes_seconds(tmp_path):
+    words = [sys.executable, "-c", TRAINED]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
+    loaded = {when: set(names) for when, names in json.loads(done.stdout.splitlines()[-1]).items()}
+    assert not loaded["step"] & {*COMPILER, *OTHERS, "matplotlib", "jinja2"}
+    for when in ("end", "optimisers", "answers"):
+        assert not loaded[when] & {*COMPILER, *OTHERS}

@@ -337,3 +337,33 @@ def test_a_resumed_run_refuses_other_options(shapes, tmp_path):
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "config.toml").write_text('data = "digits"\n')
         resumed(tmp_path / "other")
+
+
+def test_a_training_that_runs_out_of_memory_keeps_the_batch_and_counts_each_picture_once(shapes, tmp_path, monkeypatch):
+    from residua.detect.detector import Detector
+    from residua.detect.run import Lesson
+
+    lesson, answer, seen = Lesson.forward, Detector.forward, []
+
+    def learns(self, images, sides, targets):
+        if len(sides) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        seen.append(len(sides))
+        return lesson(self, images, sides, targets)
+
+    def answers(self, images, sides):
+        if len(sides) > 1:
+            raise MemoryError
+        return answer(self, images, sides)
+
+    monkeypatch.setattr(Lesson, "forward", learns)
+    monkeypatch.setattr(Detector, "forward", answers)
+    events = list(train(options(shapes, tmp_path)))
+    steps = [e for e in events if isinstance(e, Step)]
+    assert {e.images for e in steps} == {4} and seen == [2, 2] * len(steps)
+    told = [d for e in events if isinstance(e, happened.Decided) for d in e.decisions]
+    (cut,) = [d for d in told if d.what == "accumulate"]
+    assert (cut.value, cut.why) == ("2", "memory ran out: slices of 2 pictures, the batch as it was")
+    assert any(d.what == "evaluation" and "1 pictures at a time" in d.why for d in told)
+    tested = next(e for e in events if isinstance(e, happened.Tested)).evaluation
+    assert tested.n == (tmp_path / "run" / "split.csv").read_text().count(",test\n")

@@ -56,6 +56,22 @@ def test_fused_optimisers_equal_the_plain_ones_in_any_memory_format(words):
     torch.testing.assert_close(steps(plain, reference), steps(fused, optimiser(fused, r)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("words", [["optimiser=sgd"], ["optimiser=adamw", "nesterov=false", "lr=0.001"]])
+def test_without_what_shields_them_from_the_compiler_they_are_torchs_own_bit_for_bit(words):
+    r = recipe("quick", words)
+    ours, theirs = small(), small()
+    a, parts = optimiser(ours, r), groups(theirs, r)
+    if r.optimiser == "sgd":
+        b = torch.optim.SGD(parts, r.lr, momentum=r.momentum, nesterov=r.nesterov, fused=True)
+    else:
+        b = torch.optim.AdamW(parts, r.lr, betas=r.betas, eps=r.eps, fused=True)
+    assert type(a).__name__ == type(b).__name__ and isinstance(a, type(b))
+    assert torch.equal(steps(ours, a), steps(theirs, b))
+    mine, its = a.state_dict(), b.state_dict()
+    assert mine["param_groups"] == its["param_groups"] and mine["state"].keys() == its["state"].keys()
+    assert all(torch.equal(v, its["state"][i][k]) for i, s in mine["state"].items() for k, v in s.items())
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.02])
 def test_lamb_equals_timms(weight_decay):
     ours, theirs = small(), small()

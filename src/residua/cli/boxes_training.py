@@ -88,7 +88,6 @@ def followed(
     from residua.cli.live import follow
     from residua.cli.terminal import first
     from residua.job import Finished, Tested
-    from residua.report import draw
 
     test: Any = None
     run, seconds, page = Path(), 0.0, Path()
@@ -98,6 +97,8 @@ def followed(
             test = event.evaluation
         if isinstance(event, Finished):
             run, seconds = event.run, event.seconds
+            from residua.report import draw  # here: its plotting takes a second to import
+
             page = draw(run) if first() else page
     if not first():
         return

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,7 @@ def predict(
     if not wanted:
         raise UsageError("no paths on stdin: give one a line")
     how = {"device": device, "precision": precision, "threads": threads}
-    answered: list[bool] = []  # of each result, whether it is an answer
+    answered: Counter[bool] = Counter()  # how many results are answers, and how many are not
     with _local(files, how) if engine == "local" else _spread(files, how | {"jobs": jobs}, address) as answering:
         if target is not None:
             from residua.predict import Journal, asked
@@ -99,8 +100,8 @@ def predict(
             _emit(list(results), None) if json else _show(results, answering.classes)
     from residua.cli.terminal import counted
 
-    if failed := answered.count(False):
-        raise DataError(f"{failed:,} of {counted(len(answered), 'picture')} could not be read (named above)")
+    if failed := answered[False]:
+        raise DataError(f"{failed:,} of {counted(answered.total(), 'picture')} could not be read (named above)")
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def _spread(files: Sequence[Path], how: dict[str, Any], address: str | None) -> 
 
 
 def _answer(
-    model: "Answering", wanted: Sequence[str], target: Path, journal: "Journal", top: int, answered: list[bool]
+    model: "Answering", wanted: Sequence[str], target: Path, journal: "Journal", top: int, answered: Counter[bool]
 ) -> None:
     """Answer what is not answered yet, and write all of it. Raises Interrupted after Ctrl-C."""
     from residua.predict import pictures, write
@@ -151,13 +152,13 @@ def _answer(
         raise Interrupted(f"stopped; {kept}: the same command with --resume goes on") from None
 
 
-def _named(results: "Iterable[Result]", answered: list[bool]) -> "Iterator[Result]":
-    """The same results, noted in `answered`; what could not be read is named on stderr at once."""
+def _named(results: "Iterable[Result]", answered: Counter[bool]) -> "Iterator[Result]":
+    """The same results, counted in `answered`; what could not be read is named on stderr at once."""
     from residua.cli.terminal import say
     from residua.predict import Failure
 
     for result in results:
-        answered.append(not isinstance(result, Failure))
+        answered[not isinstance(result, Failure)] += 1
         if isinstance(result, Failure):
             say(f"residua: cannot read {result}")
         yield result

@@ -298,7 +298,6 @@ def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
     from residua.job import Finished, Tested
     from residua.job import train as events
     from residua.job.course import age
-    from residua.report import draw
 
     test: Evaluation | None = None
     run, seconds, page = Path(), 0.0, Path()
@@ -308,6 +307,8 @@ def _train(options: "TrainOptions", json: bool) -> dict[str, Any]:
             test = event.evaluation
         if isinstance(event, Finished):
             run, seconds = event.run, event.seconds
+            from residua.report import draw  # here: its plotting takes a second to import
+
             page = draw(run) if first() else page  # here, where those who follow the run can still be sent the pictures
     if not json and first():
         _tell(run, test, seconds, page, options.data)

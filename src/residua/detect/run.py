@@ -1,6 +1,8 @@
 """A detector at work: what is found in the pictures of a split, and what a batch teaches it."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from residua.boxes.view import BoxView, scales
 from residua.detect.counts import BoxEvaluation, evaluated
 from residua.detect.detector import Detections, Detector, Sides, wanted
 from residua.engine import Engine
-from residua.evaluate import evaluating
+from residua.evaluate import Sparing, evaluating
 from residua.ranks import now
 from residua.training.recipe import Recipe
 from residua.training.state import State
@@ -48,14 +50,21 @@ def learning(recipe: Recipe, engine: Engine) -> Learn:
     return learn
 
 
-def detected(net: Detector, batches: Iterable[BoxBatch], engine: Engine) -> Iterator[tuple[int, Detections]]:
-    """What is found in each picture, with its position, in the pixels that the net sees."""
+def detected(
+    net: Detector, batches: Iterable[BoxBatch], engine: Engine, tell: Callable[[str], object] = warnings.warn
+) -> Iterator[tuple[int, Detections]]:
+    """What is found in each picture, with its position, in the pixels that the net sees; `tell`: see `evaluate`."""
+
+    def ask(part: BoxBatch) -> list[Detections]:
+        with torch.inference_mode(), engine.autocast():
+            found = net(engine.move(part.images), part.sides)
+        return [Detections(one.boxes.float().cpu(), one.labels.cpu(), one.scores.float().cpu()) for one in found]
+
+    sparing = Sparing(tell)
     with evaluating(net):
         for batch in batches:
-            with torch.inference_mode(), engine.autocast():
-                found = net(engine.move(batch.images), batch.sides)
-            for i, one in zip(batch.index.tolist(), found, strict=True):
-                yield i, Detections(one.boxes.float().cpu(), one.labels.cpu(), one.scores.float().cpu())
+            for part, found in sparing.parts(len(batch), partial(sliced, batch), ask):
+                yield from zip(part.index.tolist(), found, strict=True)
 
 
 def returned(found: Detections, size: tuple[int, int], view: BoxView) -> Found:
@@ -68,16 +77,17 @@ def returned(found: Detections, size: tuple[int, int], view: BoxView) -> Found:
 
 def evaluate(
     net: Detector, pictures: Pictures, batches: Iterable[BoxBatch], classes: tuple[str, ...], engine: Engine,
-    heard: Callable[[int], object] = lambda n: None,
+    heard: Callable[[int], object] = lambda n: None, tell: Callable[[str], object] = warnings.warn,
 ) -> tuple[BoxEvaluation, list[Found]]:  # fmt: skip
     """How good the detections in a split's pictures are, in the pixels of their files; and what they are.
 
-    Of many processes each brings some of the batches, and all know the whole.
+    Of many processes each brings some of the batches, and all know the whole. `tell` is called with one line where
+    memory ran out, and fewer pictures are looked at at a time.
     """
     split = pictures.split
     mine: dict[int, Found] = {}
     now().align(net)
-    for i, one in detected(net, batches, engine):
+    for i, one in detected(net, batches, engine, tell):
         height, width = split.sizes[i].tolist()
         mine[i] = returned(one, (height, width), pictures.view)
         heard(1)

@@ -18,6 +18,7 @@ from residua.evaluate.counting import (
 from residua.evaluate.counts import Z95, ClassResult, Evaluation, class_results, evaluation, wilson
 from residua.evaluate.intervals import Intervals, in_groups, intervals
 from residua.evaluate.means import Means, means
+from residua.evaluate.sparing import Sparing
 from residua.evaluate.tables import per_class_csv, predictions_csv
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Fitted",
     "Intervals",
     "Means",
+    "Sparing",
     "answers",
     "calibration",
     "check_labels",

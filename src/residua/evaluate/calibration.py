@@ -80,15 +80,13 @@ def _errors(found: Evaluation, right: npt.NDArray[np.bool_]) -> tuple[float, flo
 
 
 def ece(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_], bins: int = BINS) -> float:
-    """The expected calibration error, torchmetrics'. A confidence of exactly 1 belongs to the last bin."""
-    from torchmetrics.functional.classification import binary_calibration_error
-
-    answer = binary_calibration_error(torch.from_numpy(_below_one(confidence)), torch.from_numpy(right).long(), bins)
-    return float(answer)
+    """The expected calibration error (Guo et al. 2017, eq. 3). A confidence of exactly 1 belongs to the last bin."""
+    parts = bins_of(confidence, right, bins)
+    return float(sum(b.n * abs(b.accuracy - b.confidence) for b in parts) / max(1, len(confidence)))
 
 
 def _below_one(confidence: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """torchmetrics gives confidences of 1 a bin of their own."""
+    """Bins are [a, b): a confidence of 1 would have one of its own."""
     return np.minimum(confidence.astype(np.float32), np.nextafter(np.float32(1), np.float32(0)))
 
 

@@ -1,7 +1,8 @@
 """A net over batches: what it says of each image, and how often it is wrong. The one path that all evaluations take."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from residua.engine import Engine
 from residua.errors import DataError
 from residua.evaluate.counts import Evaluation, Ints, evaluation
 from residua.evaluate.looks import Look, Shown, once
+from residua.evaluate.sparing import Sparing
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +39,16 @@ def evaluate(
     *,
     temperature: float | None = None,
     look: Look = once,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Evaluation:
     """The net's errors over the batches of `data.batches.in_order`; `net` is where the engine placed it.
 
     `temperature` divides the logits. `look` says what of each batch the net sees (`looks`); probabilities of several
-    looks are averaged. Runs in evaluation mode and restores each module's own; nothing is read from the device before
+    looks are averaged. `tell` is called with one line where memory ran out, and fewer pictures are looked at at a time.
+    Runs in evaluation mode and restores each module's own; nothing is read from the device before
     the end. Raises DataError if there are no images, or labels or logits that are not of these classes.
     """
-    return counted(answers(net, batches, len(classes), engine, temperature, look), classes, temperature)
+    return counted(answers(net, batches, len(classes), engine, temperature, look, tell), classes, temperature)
 
 
 def answers(
@@ -54,14 +58,16 @@ def answers(
     engine: Engine,
     temperature: float | None = None,
     look: Look = once,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Iterator[Answers]:
     """What the net says, batch for batch. Raises as `evaluate`."""
+    sparing = Sparing(tell)
     with evaluating(net), torch.no_grad():
         for batch in batches:
             check_labels(batch.targets, k)
             warm, raw = Averaged(), Averaged()
             for images in look(batch):
-                logits = images(net, engine)
+                logits = images(lambda x: sparing.logits(net, x), engine)
                 if logits.shape[1] != k:
                     raise DataError(f"the net tells {logits.shape[1]} classes apart, the data have {k}")
                 warm.add(tempered(logits, temperature))

@@ -33,15 +33,15 @@ class Shown(Protocol):
         """The positions."""
 
 
-Ask = Callable[[nn.Module, Engine], Tensor]  # one look: (net, engine) -> logits (N, K)
+Net = Callable[[Tensor], Tensor]  # (N, C, H, W) -> logits (N, K)
+Ask = Callable[[Net, Engine], Tensor]  # one look: (net, engine) -> logits (N, K)
 Look = Callable[[Shown], Iterator[Ask]]
 
 
-def forward(net: nn.Module, engine: Engine, images: Tensor) -> Tensor:
+def forward(net: Net, engine: Engine, images: Tensor) -> Tensor:
     """Logits (N, K) of images (N, C, H, W), on the device."""
     with engine.autocast():
-        logits: Tensor = net(engine.move(images))
-    return logits
+        return net(engine.move(images))
 
 
 def once(batch: Shown) -> Iterator[Ask]:
@@ -154,7 +154,7 @@ def fully(mirrored: bool) -> Look:
     return look
 
 
-def by_shape(net: nn.Module, engine: Engine, pictures: Sequence[Tensor]) -> Tensor:
+def by_shape(net: Net, engine: Engine, pictures: Sequence[Tensor]) -> Tensor:
     """Logits (N, K) of pictures of several sizes, those of one size in one pass."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for i, p in enumerate(pictures):

@@ -20,6 +20,7 @@ from residua.evaluate import Evaluation, evaluating
 from residua.explain import Explainer, Explanation, Photo
 from residua.job import record
 from residua.job.plan import Plan
+from residua.job.space import at_once
 from residua.nn.resnet import Net
 
 if TYPE_CHECKING:
@@ -71,16 +72,19 @@ def strengths(session: "Session", net: Net, engine: Engine) -> None:
     splits = session.plan.dataset.splits
     split = splits.get("val") or splits.get("test") or splits["train"]
     places = np.unique(np.linspace(0, len(split) - 1, min(MEASURED, len(split))).astype(np.int64))
-    images = next(iter(in_order(split.take(places), session.plan.view, MEASURED, 0, session.plan.cache))).images
+    batches = in_order(
+        split.take(places), session.plan.view, min(MEASURED, at_once(session.plan)), 0, session.plan.cache
+    )
     links = chain(net)
     with evaluating(net), Probe(net, responses=False) as probe:
-        run(links, engine.move(images))
+        for batch in batches:
+            run(links, engine.move(batch.images))
     rows = []
     for link in links:
         if link.removable:
             ratio, cosine = probe.relations[link.path].means()
             rows.append({"unit": link.path, "stage": link.stage, "ratio": ratio, "cosine": cosine})
-    session.run.write_json("strengths.json", {"images": len(images), "units": rows})
+    session.run.write_json("strengths.json", {"images": len(places), "units": rows})
 
 
 # -- explanations ---------------------------------------------------------------------------------------------------

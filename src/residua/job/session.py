@@ -30,6 +30,7 @@ from residua.job.course import Clock
 from residua.job.events import Decided, Event, Finished, Paced, Started, Tested
 from residua.job.growth import stops, turn
 from residua.job.plan import Plan
+from residua.job.space import at_once
 from residua.job.stopping import Stopped
 from residua.job.tracking import Tracking
 from residua.job.underway import UnderWay, length
@@ -42,9 +43,6 @@ from residua.training import recipe as recipes
 from residua.training.loop import Epoch, Step
 from residua.training.schedule import remember
 
-#: Images to one pass of an evaluation, at most.
-EVALUATION_BATCH = 256
-
 
 @dataclass
 class Session(UnderWay):
@@ -55,7 +53,6 @@ class Session(UnderWay):
     best: Best | None = None
     clock: Clock = field(default_factory=Clock)
     told: list[str] = field(default_factory=list)  # by the engine, later
-    slices: int = 1  # of a batch, as far as it was said
     watch: Watch | None = None  # made when it is needed
     paced: int = 0  # looks at the clock so far
     mark: tuple[int, float, float] | None = None  # the last of them: step, time, `aside`
@@ -84,7 +81,6 @@ class Session(UnderWay):
 
     def trained(self) -> Iterator[Event]:
         """Train to the end, growing and keeping to the budget on the way."""
-        self.slices = self.state.slices
         while True:
             yield from self.turn()
             if self.done:
@@ -140,16 +136,11 @@ class Session(UnderWay):
         yield from map(self.decide, news(self.plan, self.heard))
         if self.told:
             yield self.decide(Decision("compile", "off", self.told.pop(), "--compile off"))
-        if self.state.slices != self.slices:
-            self.slices = self.state.slices
-            why = (
-                f"memory ran out: slices of {self.plan.recipe.batch_size // self.slices} pictures, the batch as it was"
-            )
-            yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
+        yield from super().say()
 
     def shown(self, split: Split) -> Iterator[Batch]:
         """This process's images of a split; alone, raises Stopped if the user asks to stop."""
-        size = min(EVALUATION_BATCH, max(32, self.plan.recipe.batch_size // self.plan.recipe.accumulate))
+        size = at_once(self.plan)
         ranks, workers = now(), self.plan.engine.workers
         batches = in_order(
             split, self.plan.view, size, workers, self.plan.cache, rank=ranks.rank, world=ranks.world,
@@ -160,7 +151,8 @@ class Session(UnderWay):
     def answered(self, net: nn.Module, split: Split, temperature: float | None = None) -> list[Answers]:
         """What the net says of a split: of each image once, however many processes share them."""
         now().align(net)
-        found = answers(net, self.shown(split), len(self.classes), self.plan.engine, temperature)
+        shown, k = self.shown(split), len(self.classes)
+        found = answers(net, shown, k, self.plan.engine, temperature, tell=self.thinned.append)
         if now().alone:
             return list(found)
         mine = [Answers(a.index, a.labels, a.scores.cpu(), a.raw.cpu()) for a in found]
@@ -171,7 +163,8 @@ class Session(UnderWay):
         """The evaluation of a split; saves and raises Interrupted if the user asks to stop."""
         try:
             if now().alone:
-                return evaluate(net, self.shown(split), self.classes, self.plan.engine, temperature=temperature)
+                shown, engine = self.shown(split), self.plan.engine
+                return evaluate(net, shown, self.classes, engine, temperature=temperature, tell=self.thinned.append)
             return counted(self.answered(net, split, temperature), self.classes, temperature)
         except Stopped:
             self.interrupted()

@@ -16,6 +16,8 @@ from residua.nn.zoo import with_depths
 RESERVE = 0.95
 #: From this share of the limit on a forecast is said without being asked for.
 WORTH_SAYING = 0.25
+#: Images to one pass of an evaluation at most, and at least where memory has room for them.
+EVALUATION_BATCH, LEAST_BATCH = 256, 32
 #: From this many layers on a training is forecast before it starts.
 DEEP = 300
 
@@ -64,6 +66,15 @@ def _segments(demand: Demand, limit: float) -> tuple[int, ...]:
     if found is not None:
         return found.segments.sizes
     return memory.segments(demand.maps, 0, recompute=not demand.engine.compile).sizes
+
+
+def at_once(plan: Plan) -> int:
+    """Pictures in one pass of an evaluation: no more than need what a step needs, and `EVALUATION_BATCH` at most."""
+    pictures = plan.recipe.batch_size // plan.recipe.accumulate
+    m = memory.maps(plan.row, plan.view.side_px)
+    kept = memory.recomputed(m, min(sum(plan.segments), len(m.inside))).bytes
+    room = int(pictures * (1 + kept / (memory.PASSING * m.largest)))
+    return max(1, min(EVALUATION_BATCH, max(LEAST_BATCH, pictures), room))
 
 
 def limit_of(plan: Plan) -> tuple[float, str]:

@@ -92,6 +92,8 @@ class UnderWay(ABC):
     began: float = field(default_factory=time.perf_counter)
     saved: float = field(default_factory=time.perf_counter)
     seen: tuple[float, float] = (0.0, 0.0)  # images and seconds of training alone
+    slices: int = 0  # of a batch, as far as it was said
+    thinned: list[str] = field(default_factory=list)  # by evaluations that ran out of memory, to be said
     lost: int = 0  # rows of metrics.jsonl that were there when the state was saved, and no longer are
 
     #: The command that goes on with it, and the flag that says when to give up.
@@ -188,8 +190,14 @@ class UnderWay(ABC):
         yield from ()
 
     def say(self) -> Iterator[Decided]:
-        """What had to be decided since."""
-        yield from ()
+        """What had to be decided since: where memory ran out."""
+        before, self.slices = self.slices or self.state.slices, self.state.slices
+        if self.slices != before:
+            size = self.plan.recipe.batch_size // self.slices
+            why = f"memory ran out: slices of {size} pictures, the batch as it was"
+            yield self.decide(Decision("accumulate", str(self.slices), why, f"--set accumulate={self.slices}"))
+        while self.thinned:
+            yield self.decide(Decision("evaluation", "in smaller batches", self.thinned.pop(0), ""))
 
     # -- the course of it -------------------------------------------------------------------------------------------
 
@@ -210,6 +218,7 @@ class UnderWay(ABC):
         rarely = max(1, per_epoch // ROWS_PER_EPOCH)
         every = self.every(rarely)
         learn, recipe = self.learn(), self.recipe()
+        self.slices = self.slices or self.state.slices
         steps = fit(self.state, self.batches, recipe, self.plan.engine, learn=learn, stop=stop, every=every)
         for event in self.finite(steps):
             if isinstance(event, Step):

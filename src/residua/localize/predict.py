@@ -58,8 +58,8 @@ class LocalizerModel:
             if isinstance(some, Unread):
                 yield some
                 continue
-            for _, which, scores, boxes, surety in answered(self.net, [some[1]], self.engine, top):
-                for i, one in enumerate(some[0]):
+            for part, which, scores, boxes, surety in answered(self.net, [some[1]], self.engine, top):
+                for i, one in enumerate(some[0][n] for n in part.index.tolist()):
                     places = returned(boxes[i].double().numpy(), one.size, view)
                     found = Found(places, which[i].numpy(), scores[i].double().numpy())
                     yield Answer(one.name, one.source, one.size, found, surety[i].double().numpy())

@@ -1,41 +1,55 @@
 """A localizer at work: what is where on the pictures of a split."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from residua.boxes.batches import BoxBatch, Pictures
+from residua.boxes.batches import BoxBatch, Pictures, sliced
 from residua.boxes.one_class import labels
 from residua.boxes.view import BoxView, scales
 from residua.data.dataset import Indices
 from residua.engine import Engine
-from residua.evaluate import evaluating
+from residua.evaluate import Sparing, evaluating
 from residua.localize.counts import TOP, Floats, LocalizationEvaluation, Places, evaluated
 from residua.localize.localizer import Localizer
 from residua.ranks import now
 
 
 def answered(
-    net: Localizer, batches: Iterable[BoxBatch], engine: Engine, top: int, true: Tensor | None = None
+    net: Localizer,
+    batches: Iterable[BoxBatch],
+    engine: Engine,
+    top: int,
+    true: Tensor | None = None,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> Iterator[tuple[BoxBatch, Tensor, Tensor, Tensor, Tensor]]:
     """Of each batch the likeliest classes (N, C), their scores (N, C), boxes (N, C, 4) in the pixels that the net sees
-    and expected overlaps (N, C); with the `true` classes of all pictures, theirs come last (N, C + 1)."""
+    and expected overlaps (N, C); with the `true` classes of all pictures, theirs come last (N, C + 1). `tell`: see
+    `evaluate`."""
+
+    def ask(part: BoxBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        with torch.inference_mode():
+            images = engine.move(part.images)
+            with engine.autocast():
+                answers = net(images)
+            scores, which = torch.sort(answers.logits.float().softmax(1), dim=1, descending=True, stable=True)
+            scores, which = scores[:, :top], which[:, :top]
+            asked = which
+            if true is not None:
+                asked = torch.cat([which, true[torch.from_numpy(part.index)][:, None].to(which.device)], 1)
+            with engine.autocast():
+                boxes, surety = net.places(answers, asked, images)
+        return which.cpu(), scores.cpu(), boxes.float().cpu(), surety.float().cpu()
+
+    sparing = Sparing(tell)
     with evaluating(net):
         for batch in batches:
-            with torch.inference_mode():
-                images = engine.move(batch.images)
-                with engine.autocast():
-                    answers = net(images)
-                scores, which = torch.sort(answers.logits.float().softmax(1), dim=1, descending=True, stable=True)
-                scores, which = scores[:, :top], which[:, :top]
-                asked = which
-                if true is not None:
-                    asked = torch.cat([which, true[torch.from_numpy(batch.index)][:, None].to(which.device)], 1)
-                with engine.autocast():
-                    boxes, surety = net.places(answers, asked, images)
-            yield batch, which.cpu(), scores.cpu(), boxes.float().cpu(), surety.float().cpu()
+            for part, found in sparing.parts(len(batch), partial(sliced, batch), ask):
+                yield part, *found
 
 
 def returned(boxes: Floats, size: tuple[int, int], view: BoxView) -> Floats:
@@ -47,10 +61,12 @@ def returned(boxes: Floats, size: tuple[int, int], view: BoxView) -> Floats:
 def evaluate(
     net: Localizer, pictures: Pictures, batches: Iterable[BoxBatch], mean_boxes: Floats, classes: tuple[str, ...],
     engine: Engine, heard: Callable[[int], object] = lambda n: None,
+    tell: Callable[[str], object] = warnings.warn,
 ) -> tuple[LocalizationEvaluation, Places]:  # fmt: skip
     """How good the answers to a split's pictures are, in the pixels of their files; and what they are.
 
-    Of many processes each brings some of the batches, and all know the whole.
+    Of many processes each brings some of the batches, and all know the whole. `tell` is called with one line where
+    memory ran out, and fewer pictures are looked at at a time.
     """
     split, top = pictures.split, min(TOP, len(classes))
     n = len(split)
@@ -61,7 +77,7 @@ def evaluate(
     true = torch.from_numpy(labels(split))
     seen: list[Indices] = []
     now().align(net)
-    for batch, which, scores, boxes, surety in answered(net, batches, engine, top, true):
+    for batch, which, scores, boxes, surety in answered(net, batches, engine, top, true, tell):
         at = batch.index
         found.labels[at], found.scores[at] = which.numpy(), scores.double().numpy()
         found.overlaps[at] = surety.double().numpy()[:, :top]

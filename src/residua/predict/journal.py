@@ -51,7 +51,7 @@ class Journal:
 
     def _take_up(self, about: dict[str, Any]) -> None:
         """Count what is whole and cut the rest off. Raises DataError where the answers would be others."""
-        ends, begun = [], None
+        ends, lines, begun = [0], 0, None  # where each whole batch ends, the first line's end first
         with open(self.path, "rb") as file:
             for line in file:
                 try:
@@ -60,15 +60,19 @@ class Journal:
                     break
                 if not line.endswith(b"\n"):
                     break
-                begun = value if begun is None else begun
-                ends.append(file.tell())
+                if begun is None:
+                    begun, ends = value, [file.tell()]
+                    continue
+                lines += 1
+                if lines % self.batch_size == 0:
+                    ends.append(file.tell())
         if begun is None:  # not even the first line is whole
             self._begin(about)
             return
         if changed := [k for k in about if begun.get(k) != about[k]]:
             raise DataError(f"{self.path} was begun with another {changed[0]}: delete it to begin anew")
-        self.done = (len(ends) - 1) // self.batch_size * self.batch_size
-        os.truncate(self.path, ends[self.done])
+        self.done = lines // self.batch_size * self.batch_size
+        os.truncate(self.path, ends[-1])
 
     def skipping(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items that are not answered yet. Raises DataError where those that are were others."""

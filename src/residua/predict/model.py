@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from residua.data.decode import BadPicture
 from residua.data.view import View
 from residua.engine import Engine, decide
 from residua.errors import UsageError
-from residua.evaluate import Averaged, evaluating, tempered
+from residua.evaluate import Averaged, Sparing, evaluating, tempered
 from residua.nn import modelfile
 from residua.nn.modelfile import Header
 from residua.pair import view_of
@@ -102,6 +102,7 @@ class Model(Answering):
     header: Header
     view: View
     engine: Engine
+    sparing: Sparing = field(default_factory=Sparing)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -116,7 +117,7 @@ class Model(Answering):
     def scores(self, images: Tensor) -> Tensor:
         """float32 (N, C, S, S) -> (N, K), whose softmax are the probabilities; as `evaluate` makes them."""
         with evaluating(self.net), torch.inference_mode(), self.engine.autocast():
-            logits: Tensor = self.net(self.engine.move(images))
+            logits = self.sparing.logits(self.net, self.engine.move(images))
         return tempered(logits, self.header.temperature)
 
     def probabilities(self, images: Sequence[Tensor]) -> Tensor:

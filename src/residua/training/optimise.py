@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.optim import Optimizer
 
 from residua.training.recipe import Recipe
 
+#: What torch shields from its compiler in every optimiser. The shields import that compiler: seconds, and 200 MB.
+SHIELDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 #: Kernels that update all parameters at once exist on these devices (three times as fast on a CPU).
 FUSED = ("cpu", "cuda")
 
@@ -45,15 +48,22 @@ def optimiser(net: nn.Module, recipe: Recipe) -> Optimizer:
     fused = all(p.device.type in FUSED for g in parts for p in g["params"])
     if recipe.optimiser == "sgd":
         momentum, nesterov = recipe.momentum, recipe.nesterov
-        sgd = torch.optim.SGD(parts, recipe.lr, momentum=momentum, nesterov=nesterov, fused=fused or None)
+        sgd = unshielded(torch.optim.SGD)(parts, recipe.lr, momentum=momentum, nesterov=nesterov, fused=fused or None)
         for p in (p for g in parts for p in g["params"] if momentum):
             # the fused kernel fails where a first step leaves parameters without gradient (stochastic depth)
             sgd.state[p]["momentum_buffer"] = torch.zeros_like(p)
         return sgd
     beta1, beta2 = recipe.betas
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parts, recipe.lr, betas=(beta1, beta2), eps=recipe.eps, fused=fused or None)
-    return Lamb(parts, recipe.lr, betas=(beta1, beta2), eps=recipe.eps)
+        adamw = unshielded(torch.optim.AdamW)
+        return adamw(parts, recipe.lr, betas=(beta1, beta2), eps=recipe.eps, fused=fused or None)
+    return unshielded(Lamb)(parts, recipe.lr, betas=(beta1, beta2), eps=recipe.eps)
+
+
+def unshielded(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+    """The same optimiser for steps that are never compiled (only nets are): its methods without torch's decorators."""
+    methods: dict[str, Any] = {name: unwrap(getattr(kind, name)) for name in SHIELDED}
+    return type(kind.__name__, (kind,), methods | {"step": torch.no_grad()(unwrap(kind.step))})
 
 
 def set_lr(optimiser: Optimizer, lr: float) -> None:

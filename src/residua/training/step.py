@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from residua.data.batches import Batch
-from residua.engine import Engine
+from residua.engine import Engine, out_of_memory
 from residua.ranks import now
 from residua.training.finite import buffers, finite, undo
 from residua.training.optimise import set_lr
@@ -23,8 +23,6 @@ from residua.training.state import State
 HEADS = (1.0, 0.3, 0.3)
 #: Binary cross-entropy takes a class as present where mixing left it more than this (timm's A3: bce_target_thresh).
 PRESENT = 0.2
-#: How torch says that memory ran out where it has no exception of its own for it: on a CPU, and in cuDNN.
-NO_MEMORY = ("not enough memory", "allocate memory", "CUDNN_STATUS_ALLOC_FAILED")
 
 #: Put the gradient of a batch into the parameters, in `state.slices` slices; gives (loss * N, wrong, N).
 Learn = Callable[[State, Any], Tensor]
@@ -121,13 +119,6 @@ def travelling(state: State, last: bool) -> AbstractContextManager[Any]:
     """Gradients travel between processes with the `last` slice of a batch only."""
     together = state.parallel
     return nullcontext() if last or not isinstance(together, DistributedDataParallel) else together.no_sync()
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is torch's or Python's word for memory that ran out."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in NO_MEMORY)
 
 
 def thinner(state: State, recipe: Recipe, engine: Engine) -> None:

@@ -90,7 +90,9 @@ class Session(BoxSession):
         plan = self.plan
         batches = self.shown(name, EVALUATION_BATCH)
         try:
-            return evaluate(net, plan.pictures[name], batches, plan.dataset.classes, plan.engine)
+            return evaluate(
+                net, plan.pictures[name], batches, plan.dataset.classes, plan.engine, tell=self.thinned.append
+            )  # fmt: skip
         except Stopped:
             self.interrupted()
 
@@ -136,7 +138,7 @@ class Session(BoxSession):
         plan = self.plan
         return {"row": json.dumps(row_to_json(plan.row)), "view": json.dumps(plan.view.to_json())}
 
-    def test(self) -> Iterator[Tested | Finished]:
+    def test(self) -> Iterator[Event]:
         """Look at the test images, once, and write all that comes of it; evaluation.json comes last."""
         run, plan, net = self.run, self.plan, self.kept_net()
         run.write_metrics_csv()
@@ -157,6 +159,7 @@ class Session(BoxSession):
             drawings.write(run, plan, evaluation, found)
             run.write_json("evaluation.json", evaluation.to_json())
             yield Tested(evaluation)
+        yield from self.say()
         yield Finished(run.folder, self.seconds)
 
 

@@ -94,7 +94,9 @@ class Session(BoxSession):
         plan, pictures = self.plan, self.plan.pictures[name]
         batches = self.shown(name, EVALUATION_BATCH)
         try:
-            return evaluate(net, pictures, batches, plan.mean_boxes, plan.dataset.classes, plan.engine)
+            return evaluate(
+                net, pictures, batches, plan.mean_boxes, plan.dataset.classes, plan.engine, tell=self.thinned.append
+            )  # fmt: skip
         except Stopped:
             self.interrupted()
 
@@ -159,6 +161,7 @@ class Session(BoxSession):
             drawings.write(run, plan, found)
             run.write_json("evaluation.json", evaluation.to_json())
             yield Tested(evaluation)
+        yield from self.say()
         yield Finished(run.folder, self.seconds)
 
 
