@@ -31,7 +31,7 @@ LIBRARIES = {
     "ranks": {"torch"},
     "cluster": {"ray"},
     "training": {"numpy", "torch"},
-    "evaluate": {"numpy", "torch", "torchmetrics"},
+    "evaluate": {"numpy", "torch"},
     "pair": {"numpy"},
     "boxes": {"numpy", "torch", "torchvision", "PIL", "yaml"},
     "detect": {"numpy", "torch", "torchvision", "PIL", "faster_coco_eval"},
