@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from residua.errors import DataError
+from residua.errors import DataError, UsageError
 from residua.words import unknown
 
 if TYPE_CHECKING:
@@ -159,14 +159,25 @@ def _made(kind: "type[Options]", data: str | Path, options: Mapping[str, Any]) -
     return kind(data=str(data), **options)
 
 
-def load(path: str | Path) -> "Model | DetectorModel | LocalizerModel":
+def load(
+    path: str | Path,
+    *,
+    runtime: str = "eager",
+    precision: str = "fp32",
+    int8: str | None = None,
+    tolerance: float = 0.5,
+) -> "Model | DetectorModel | LocalizerModel":
     """The model of a file, or of a run folder, ready to predict: a classifier, a detector, or a localizer.
 
-    Raises DataError for anything else.
+    `runtime`, `precision`, `int8` and `tolerance` are the flags of `residua predict`, for classifiers; "auto" is the
+    runtime that is fastest once it is prepared, and ``model.engine.decisions`` tells why. Raises DataError for anything
+    else, UsageError for what is not installed or does not go together, NumericError for int8 that loses too much.
     """
     from residua.nn.modelfile import model_path, task_of
 
     path = model_path(path)
+    if task_of(path) in ("detection", "localization") and (runtime, precision, int8) != ("eager", "fp32", None):
+        raise UsageError(f"runtimes are for classifiers: {path} is a model for {task_of(path)}")
     match task_of(path):
         case "detection":
             from residua.detect.predict import load as load_detector
@@ -176,9 +187,11 @@ def load(path: str | Path) -> "Model | DetectorModel | LocalizerModel":
             from residua.localize.predict import load as load_localizer
 
             return load_localizer(path)
-    from residua.predict import load as load_model
+    from residua.runtimes.loading import load as load_model
+    from residua.runtimes.preparing import Int8
 
-    return load_model(path)
+    wanted = None if int8 is None else Int8(int8, tolerance)
+    return load_model(path, runtime=runtime, precision=precision, int8=wanted)
 
 
 def explanations(

@@ -11,15 +11,16 @@ import residua
 
 SOURCE = Path(residua.__file__).parent
 
-GROUND, TOP = -1, 6
+GROUND, TOP = -1, 7
 FLOORS = {
     "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
     "nn": 0, "data": 0, "engine": 0, "ranks": 0, "cluster": 0,
     "training": 1, "evaluate": 1, "pair": 1, "boxes": 1,
     "predict": 2, "explain": 2, "detect": 2, "localize": 2, "depth": 2,
     "job": 3, "export": 3,
-    "study": 4, "report": 4, "serve": 4,
-    "cli": 5, "api": 5,
+    "study": 4, "report": 4, "runtimes": 4,
+    "serve": 5,
+    "cli": 6, "api": 6,
     "__init__": TOP, "__main__": TOP,
 }  # fmt: skip
 
@@ -40,6 +41,7 @@ LIBRARIES = {
     "export": {"numpy", "torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf"},
     "study": {"numpy", "torch", "ray"},
     "predict": {"numpy", "torch", "pyarrow"},
+    "runtimes": {"numpy", "torch", "onnxruntime", "openvino"},
     "explain": {"numpy", "torch", "PIL", "captum"},
     "job": {"numpy", "torch", "PIL", "mlflow", "wandb"},
     "report": {"numpy", "matplotlib", "jinja2", "PIL"},
@@ -56,7 +58,7 @@ WITHOUT_TORCH = [
     "residua.seeds", "residua.cluster",
     "residua.nn", "residua.nn.arch", "residua.nn.zoo",
     "residua.data", "residua.data.names", "residua.data.shards.layout", "residua.training", "residua.training.recipe",
-    "residua.training.schedule",
+    "residua.training.schedule", "residua.runtimes.words",
 ]  # fmt: skip
 
 

@@ -31,6 +31,10 @@ from residua.errors import Interrupted, Lost, ResiduaError
 from residua.words import unknown
 
 PIPE_CLOSED = 141  # what a shell reports for a program that a closed pipe ended: 128 + SIGPIPE
+#: How often a thread of torch's turns while it waits for the others, before it sleeps: about as long as waking it up
+#: takes. OpenMP's own 300,000 last longer than a slice of time on a busy machine, in which the others could work: there
+#: a net on two threads then took up to half as much processor time again, and answered later than on one (docs/log.md).
+SPINS = "1000"
 
 app = typer.Typer(name="residua", cls=Group, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -85,6 +89,8 @@ app.add_typer(depth)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    if "OMP_WAIT_POLICY" not in os.environ:  # read by OpenMP when torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from residua.runtimes.words import RUNTIMES
 from residua.words import unknown
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -22,6 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "--on-nan": ("stop", "skip"),
     "--best-by": ("error", "loss", "macro-f1", "balanced-accuracy"),
     "--engine": ("local", "ray"),
+    "--runtime": RUNTIMES,
     "--views": ("one", "ten-crop", "multi-scale"),
     "--only": ("units", "random", "swap"),
     "--form": ("fpn", "c4"),
@@ -144,6 +146,37 @@ Exact = Annotated[
         "fp32 is exact; auto, bf16 and fp16 are faster where the machine has them",
         section="machine",
         shown="fp32",
+    ),
+]
+Runtime = Annotated[
+    str,
+    choice(
+        "--runtime",
+        "what computes: torch as it is, torch's compiler, ONNX Runtime or OpenVINO; each has to say what the net says. "
+        "auto takes what is done first, in the precision that is asked for",
+        section="machine",
+        shown="auto",
+    ),
+]
+Int8 = Annotated[
+    str | None,
+    typer.Option(
+        "--int8",
+        metavar="DATA",
+        help="compute in int8, calibrated on training pictures of these data, if their test pictures say that it costs "
+        "no more than --tolerance (with openvino and onnx)",
+        autocompletion=starting(data_names),
+        rich_help_panel="machine",
+    ),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance",
+        metavar="POINTS",
+        min=0,
+        help="how many points of accuracy int8 may lose on all test pictures",
+        rich_help_panel="machine",
     ),
 ]
 Engine = Annotated[

@@ -5,12 +5,28 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from residua.cli.options import Address, BatchSize, Debug, Device, Engine, Exact, Jobs, Json, Threads, With
+from residua.cli.options import (
+    Address,
+    BatchSize,
+    Debug,
+    Device,
+    Engine,
+    Exact,
+    Int8,
+    Jobs,
+    Json,
+    Runtime,
+    Threads,
+    Tolerance,
+    With,
+)
 from residua.errors import DataError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +35,8 @@ if TYPE_CHECKING:
     Answering: TypeAlias = Model | Ensemble | Spread
 
 WRITABLE = (".csv", ".json", ".parquet")
+#: So many pictures are counted before a runtime is chosen; with more of them none is chosen otherwise.
+COUNTED = 4096
 
 
 def predict(
@@ -42,6 +60,9 @@ def predict(
     batch_size: BatchSize = 64,
     device: Device = "auto",
     precision: Exact = "fp32",
+    runtime: Runtime = "auto",
+    int8: Int8 = None,
+    tolerance: Tolerance = 0.5,
     threads: Threads = None,
     engine: Engine = "local",
     address: Address = None,
@@ -57,15 +78,23 @@ def predict(
     be read is named on stderr, all others are answered, and the command ends with exit code 3. With --out, answers are
     kept in FILE.part as they come; --resume goes on with them, without a gap and without asking twice.
 
+    A few pictures are answered by the net as it is, with the very numbers of `residua eval`. For many, another runtime
+    is prepared where that is done sooner, and kept in $RESIDUA_CACHE or ~/.cache/residua; which one is said on stderr.
+    Before it answers it is asked about the same pictures as the net: in fp32 logits must be the same to rounding, and
+    so must every answer. Nothing less exact is ever taken without being asked for by --precision or --int8.
+
     With --engine ray the machines of a Ray cluster answer side by side, one worker a machine or GPU: the same answers
     in the same order, to the last digit where they compute as this machine does. What one engine began the other can
-    go on with. --threads 1 makes a worker of every core, which is faster and may differ in a last digit.
+    go on with. --threads 1 makes a worker of every core, which is faster and may differ in a last digit. On a cluster
+    --runtime is eager unless it is named.
 
     Examples:
       residua predict runs/photos-resnet18-1 holiday/
       residua predict first.safetensors --with second.safetensors holiday/
       residua predict model.safetensors *.jpg --top 1 | cut -f 2 | sort | uniq -c
       find . -name '*.png' | residua predict model.safetensors - --out answers.csv
+      residua predict model.safetensors archive/ --out answers.csv --runtime openvino --precision bf16
+      residua predict model.safetensors archive/ --out answers.csv --int8 ./photos
       residua predict model.safetensors archive/ --out answers.parquet --engine ray --address head:6379
     """
     from residua.cli.files import model_file
@@ -75,18 +104,27 @@ def predict(
     for flag, value in (("--address", address), ("--jobs", jobs)):
         if value is not None and engine != "ray":
             raise UsageError(f"{flag} is for a Ray cluster: say --engine ray as well")
+    _check(runtime, precision, int8, engine)
     files = [model_file(m) for m in (model, *(also or ()))]
     target = _target(out) if out else None
     wanted = list(_wanted(paths))
     if not wanted:
         raise UsageError("no paths on stdin: give one a line")
+    if resume and target is not None and runtime == "auto":
+        runtime = _begun_with(target) or "auto"
     how = {"device": device, "precision": precision, "threads": threads}
+    asked_for = {"runtime": runtime, "int8": int8, "tolerance": tolerance}
     answered: Counter[bool] = Counter()  # how many results are answers, and how many are not
-    with _local(files, how) if engine == "local" else _spread(files, how | {"jobs": jobs}, address) as answering:
+    with (
+        _local(files, how | asked_for, wanted)
+        if engine == "local"
+        else _spread(files, how | {"jobs": jobs}, address, runtime) as answering
+    ):
         if target is not None:
             from residua.predict import Journal, asked
 
-            journal = Journal(target, asked(files, top), batch_size=batch_size, resume=resume)
+            about = asked(files, top) | {"runtime": _runtimes(answering, runtime), "int8": int8}
+            journal = Journal(target, about, batch_size=batch_size, resume=resume)
             _answer(answering, wanted, target, journal, top, answered)
             if json:
                 _emit(list(journal.results()), target)
@@ -104,27 +142,78 @@ def predict(
         raise DataError(f"{failed:,} of {counted(answered.total(), 'picture')} could not be read (named above)")
 
 
+def _check(runtime: str, precision: str, int8: str | None, engine: str) -> None:
+    """Raise UsageError for what does not go together, before anything heavy is imported."""
+    from residua.cli.export import named
+    from residua.runtimes.words import check, check_precision
+
+    if int8 is not None and engine == "ray":
+        raise UsageError("--int8 is for --engine local: each machine would calibrate a net of its own")
+    check(runtime, int8=int8 is not None)
+    check_precision(runtime, precision)
+    named(int8)
+
+
 @contextmanager
-def _local(files: Sequence[Path], how: dict[str, Any]) -> "Iterator[Answering]":
+def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str]) -> "Iterator[Answering]":
     """What answers on this machine."""
+    from residua.cli.files import called
     from residua.cli.live import waiting
+    from residua.cli.terminal import say
 
-    with waiting("loading the model"):
-        from residua.predict import load, together
+    told: list[str] = []
+    with waiting("loading the model, choosing what computes"):
+        from residua.predict import pictures, together
+        from residua.runtimes import loading
+        from residua.runtimes.choosing import MANY
+        from residua.runtimes.preparing import Int8
 
-        model = together([load(f, **how) for f in files])
-    yield model
+        n = sum(1 for _ in islice(pictures(wanted), COUNTED)) if how["runtime"] == "auto" else COUNTED
+        if (data := how.pop("int8")) is not None:
+            how["int8"] = Int8(data, how["tolerance"])
+        del how["tolerance"]
+        models = [loading.load(f, **how, pictures=n, tell=told.append) for f in files]
+        decisions = [loading.decision_of(m) for m in models]
+        if (how["runtime"] == "auto" and n >= MANY) or any(d.value != "eager" for d in decisions):
+            of = [f" of {called(f)}" if len(files) > 1 else "" for f in files]
+            told += [f"{d.what}{name}: {d.value} ({d.why}; {d.flag})" for name, d in zip(of, decisions, strict=True)]
+    for line in dict.fromkeys(told):
+        say(f"residua: {line}")
+    yield together(models)
+
+
+def _runtimes(answering: "Answering", asked: str) -> list[str]:
+    """The runtime of each model: answers of one are not gone on with by another."""
+    from residua.predict import Ensemble, Model
+    from residua.runtimes.loading import decision_of
+
+    if isinstance(answering, Model | Ensemble):
+        models = answering.models if isinstance(answering, Ensemble) else (answering,)
+        return [f"{decision_of(m).value} {m.engine.precision}" for m in models]
+    return [f"{'eager' if asked == 'auto' else asked} {answering.precision}"] * len(answering.files)
+
+
+def _begun_with(target: Path) -> str | None:
+    """The runtime that an interrupted command had chosen for all models."""
+    from residua.predict import begun
+
+    found = begun(target).get("runtime")
+    words = {str(r).partition(" ")[0] for r in found} if isinstance(found, list) else set()
+    return words.pop() if len(words) == 1 else None
 
 
 @contextmanager
-def _spread(files: Sequence[Path], how: dict[str, Any], address: str | None) -> "Iterator[Answering]":
+def _spread(files: Sequence[Path], how: dict[str, Any], address: str | None, runtime: str) -> "Iterator[Answering]":
     """What answers on a cluster, which is joined or started meanwhile."""
     from residua.cli.live import waiting
 
     with waiting(f"joining the Ray cluster at {address}" if address else "starting a Ray cluster"):
         from residua.cluster import joined
         from residua.predict import spread
+        from residua.runtimes import loading
 
+        if runtime not in ("auto", "eager"):
+            how = how | {"loading": partial(loading.load, runtime=runtime)}
         make = spread(files, **how)  # what is wrong with them is said before anything is started
         cluster = joined(address, device=how["device"])
     try:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from residua.cli.options import Debug, Device, Exact, Threads
+from residua.cli.options import Debug, Device, Exact, Threads, choice
 from residua.errors import DataError, UsageError
 
 #: Where a token may stand beside --token-file.
@@ -122,6 +122,16 @@ def serve(
     ] = 30.0,
     device: Device = "auto",
     precision: Exact = "fp32",
+    runtime: Annotated[
+        str,
+        choice(
+            "--runtime",
+            "what computes the answers of classifiers; each has to say what the net says; auto takes the fastest. "
+            "Reasons come from the net itself",
+            section="machine",
+            shown="eager",
+        ),
+    ] = "eager",
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
@@ -147,6 +157,10 @@ def serve(
     body_bytes = size(max_body, "--max-body")
     token = secret(token_file)
     shown = runs_of(runs)
+    from residua.runtimes.words import check, check_precision
+
+    check(runtime)
+    check_precision(runtime, precision)
     _needed("serve", SERVE)
     if grpc_port is not None:
         _needed("grpc", GRPC)
@@ -162,7 +176,7 @@ def serve(
             batch_size=batch_size, batch_wait_ms=batch_wait, queue=max(queue, batch_size), concurrency=concurrency,
             body_bytes=body_bytes, seconds=timeout,
         )  # fmt: skip
-        machine = Machine(device, precision, threads)
+        machine = Machine(device, precision, threads, runtime, lambda line: _log({"event": "runtime", "why": line}))
         hall = Hall([Hosted(n, file, machine) for n, file in zip(names, files, strict=True)], limits, _log)
     door = Door(host=host, port=port, grpc_port=grpc_port, token=token, runs=Runs(shown))
     if token is None and not door.local:

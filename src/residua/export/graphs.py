@@ -77,6 +77,9 @@ class Graph:
 def graph(net: nn.Module, view: View, temperature: float | None, takes: str) -> Graph:
     """The graph of a classifier, its norms folded. Raises UsageError for a net that would not say the same alone."""
     kept = folded(net)
+    for numbers in (*kept.parameters(), *kept.buffers()):
+        # NNCF takes weights in channels_last for others: a net that is right on 92 % of CIFAR-10 was so on 19 % then.
+        numbers.data = numbers.data.cpu().clone(memory_format=torch.contiguous_format)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if takes == RAW:

@@ -123,6 +123,14 @@ class Journal:
                 left.unlink()
 
 
+def begun(out: Path) -> dict[str, Any]:
+    """What an interrupted command was asked whose answers were to be written to `out`; {} where there is none."""
+    with suppress(OSError, ValueError), open(out.with_name(f"{out.name}.part"), encoding="utf-8") as file:
+        value = json.loads(file.readline())
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
 def _line(result: Result) -> str:
     value = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(result).items()}
     return json.dumps(value)  # bytes of a name that are no text become escapes, and those come back

@@ -96,13 +96,17 @@ class Answering(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Model(Answering):
-    """A net with all that is needed to use it. `net` is where `engine` placed it."""
+    """A net with all that is needed to use it. `net` is where `engine` placed it.
+
+    `run` computes logits (N, K) of float32 (N, C, S, S) in place of the net, where another runtime was prepared.
+    """
 
     net: nn.Module
     header: Header
     view: View
     engine: Engine
     sparing: Sparing = field(default_factory=Sparing)
+    run: Callable[[Tensor], Tensor] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -115,7 +119,9 @@ class Model(Answering):
         return (self.view,)
 
     def scores(self, images: Tensor) -> Tensor:
-        """float32 (N, C, S, S) -> (N, K), whose softmax are the probabilities; as `evaluate` makes them."""
+        """float32 (N, C, S, S) -> (N, K), whose softmax are the probabilities; the net's as `evaluate` makes them."""
+        if self.run is not None:
+            return tempered(self.run(images), self.header.temperature)
         with evaluating(self.net), torch.inference_mode(), self.engine.autocast():
             logits = self.sparing.logits(self.net, self.engine.move(images))
         return tempered(logits, self.header.temperature)

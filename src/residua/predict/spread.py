@@ -20,6 +20,7 @@ from residua.nn.modelfile import read_header
 from residua.predict.inputs import Item
 from residua.predict.journal import digest
 from residua.predict.jury import same_classes
+from residua.predict.model import Model, load
 from residua.predict.result import Result
 from residua.predict.worker import Answered, Part, Task, Worker, part_of, unseen
 
@@ -37,7 +38,8 @@ TRIES = 3
 class Spread:
     """A model, or several together, on the machines of a cluster. `classes` are the first model's.
 
-    With GPUs each worker has one and its share of the cores; without, `threads` cores.
+    With GPUs each worker has one and its share of the cores; without, `threads` cores. `loading` makes the model of a
+    file there, as `load` does.
     """
 
     cluster: Cluster
@@ -48,6 +50,7 @@ class Spread:
     precision: str = "fp32"
     threads: int | None = None
     jobs: int | None = None
+    loading: Callable[..., Model] = load
 
     def answered(self, items: Iterable[Item], *, top: int = 5, batch_size: int = 64) -> Iterator[Result]:
         """As `Model.answered`: every item's result in order, with bounded memory.
@@ -77,7 +80,7 @@ class Spread:
     def _hire(self, top: int, batch_size: int) -> Callable[[], Any]:
         cores, gpu = self._cores(), 1 if self.cluster.gpus else 0
         device = "cuda" if gpu else "cpu" if self.device == "auto" else self.device
-        how = (device, self.precision, self.threads, max(1, cores), top, batch_size)
+        how = (device, self.precision, self.threads, max(1, cores), top, batch_size, self.loading)
         task = Task(self.files, self.digests, *how)
         remote = self.cluster.ray.remote(num_cpus=cores, num_gpus=gpu, max_restarts=0, max_task_retries=0)(Worker)
         return lambda: remote.remote(task)

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from residua.errors import DataError
 from residua.predict.inputs import Item
 from residua.predict.journal import digest
-from residua.predict.model import Answering, load, together
+from residua.predict.model import Answering, Model, load, together
 from residua.predict.result import Failure, Result
 
 
@@ -33,7 +33,8 @@ class Answered:
 @dataclass(frozen=True)
 class Task:
     """What every worker is to do: model files with their digests, and how to compute. `threads`: None is torch's own
-    number where the command was given, so that one machine gives the numbers of the local engine.
+    number where the command was given, so that one machine gives the numbers of the local engine. `loading` makes the
+    model of a file, as `load` does.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +45,7 @@ class Task:
     cores: int
     top: int
     batch_size: int
+    loading: Callable[..., Model] = load
 
 
 @dataclass(eq=False)
@@ -60,7 +62,7 @@ class Worker:
         for path, expected in zip(task.files, task.digests, strict=True):
             _check(path, expected)
         how = {"device": task.device, "precision": task.precision}
-        self.model = together([load(f, **how, threads=task.threads, readers=task.cores) for f in task.files])
+        self.model = together([task.loading(f, **how, threads=task.threads, readers=task.cores) for f in task.files])
 
     def answers(self, part: Part) -> Answered:
         """What the model says of a part: batches are made as if it were all there is."""

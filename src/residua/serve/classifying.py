@@ -2,7 +2,8 @@
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -18,8 +19,9 @@ from residua.explain import Explainer, Explanation, photo
 from residua.nn.modelfile import CLASSIFICATION
 from residua.nn.resnet import Net
 from residua.predict import Model
-from residua.predict import load as load_model
 from residua.predict.inputs import decoded
+from residua.runtimes import loading
+from residua.runtimes.loading import runtime_of
 from residua.serve.answerer import IMAGE, PIXELS, Answerer, TensorKind, Values, Wish, png, stacked, words
 from residua.serve.limits import Refused
 from residua.serve.stack import Stack
@@ -62,7 +64,7 @@ class Classifier(Answerer):
         header = self.model.header
         return {
             "arch": header.row.name, "view": self.model.view.to_json(), "temperature": header.temperature,
-            "metrics": dict(header.metrics), "explains": True,
+            "runtime": runtime_of(self.model), "metrics": dict(header.metrics), "explains": True,
         }  # fmt: skip
 
     def read(self, source: Any) -> Tensor:
@@ -153,9 +155,23 @@ def _reasons(found: Explanation, why_not: str | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def load(path: Path, *, device: str, precision: str, threads: int | None) -> Classifier:
-    """The classifier of a file, placed. Raises DataError, UsageError."""
-    return Classifier(load_model(path, device=device, precision=precision, threads=threads))
+def load(
+    path: Path,
+    *,
+    device: str,
+    precision: str,
+    threads: int | None,
+    runtime: str = "eager",
+    tell: Callable[[str], None] = warnings.warn,
+) -> Classifier:
+    """The classifier of a file, placed; reasons come from the net itself. Raises DataError, UsageError."""
+    model = loading.load(
+        path, runtime=runtime, device=device, precision=precision, threads=threads, tell=tell
+    )  # fmt: skip
+    if runtime == "auto":
+        decision = loading.decision_of(model)
+        tell(f"{decision.value} ({decision.why}; {decision.flag})")
+    return Classifier(model)
 
 
 def rows_of(values: Values) -> list[Any]:

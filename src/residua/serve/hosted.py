@@ -3,13 +3,14 @@
 import asyncio
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from residua.data.decode import BadPicture
-from residua.errors import DataError, ResiduaError
+from residua.errors import DataError, ResiduaError, UsageError
 from residua.nn.modelfile import CLASSIFICATION, task_of
 from residua.predict.journal import digest
 from residua.serve import classifying
@@ -30,11 +31,13 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Machine:
-    """Where models compute."""
+    """Where models compute, by which runtime, and who hears what comes of that."""
 
     device: str = "auto"
     precision: str = "fp32"
     threads: int | None = None
+    runtime: str = "eager"
+    tell: Callable[[str], None] = warnings.warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +52,20 @@ class Edition:
 def edition(file: Path, machine: Machine) -> Edition:
     """The model of a file, proven by an answer. Raises DataError, UsageError."""
     task = task_of(file) or CLASSIFICATION
-    where = vars(machine)
     model: Answerer
     if task == CLASSIFICATION:
-        model = classifying.load(file, **where)
+        model = classifying.load(
+            file, device=machine.device, precision=machine.precision, threads=machine.threads,
+            runtime=machine.runtime, tell=machine.tell,
+        )  # fmt: skip
+    elif machine.runtime not in ("auto", "eager"):
+        raise UsageError(f"--runtime {machine.runtime} is for classifiers: {file} is a model for {task}")
     else:
         from residua.serve import locating  # what it needs of torchvision takes seconds to import
 
-        model = locating.load(file, task, **where)
+        model = locating.load(
+            file, task, device=machine.device, precision=machine.precision, threads=machine.threads
+        )  # fmt: skip
     try:
         model.prove()
     except Exception as e:  # weights that fit and yet do not compute

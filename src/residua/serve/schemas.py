@@ -59,7 +59,10 @@ MODEL = record(
         "classes": array(TEXT), "arch": TEXT, "view": {"type": "object"}, "metrics": {"type": "object"},
         "explains": {"type": "boolean"},
     },
-    {"temperature": NUMBER, "threshold": NUMBER},
+    {
+        "temperature": NUMBER, "threshold": NUMBER,
+        "runtime": TEXT | {"description": "what computes the answers: eager, compiled, onnx or openvino"},
+    },
 )  # fmt: skip
 TENSOR_KIND = record({"name": TEXT, "datatype": TEXT, "shape": TENSOR_SHAPE})
 TENSOR = record(
