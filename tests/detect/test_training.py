@@ -145,8 +145,8 @@ def test_a_training_that_gets_no_better_ends_early_and_says_so(shapes, tmp_path,
 
     measure, worse = session.evaluate, iter([0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
 
-    def falling(net, pictures, *rest):
-        found, every = measure(net, pictures, *rest)
+    def falling(net, pictures, *rest, **more):
+        found, every = measure(net, pictures, *rest, **more)
         return replace(found, coco={**found.coco, "ap50": next(worse)}), every
 
     monkeypatch.setattr(session, "evaluate", falling)
