@@ -347,9 +347,11 @@ def gone(pids: Iterable[int], seconds: float = 60) -> bool:
 
 def test_an_interrupt_prints_nothing_from_the_workers(files: Split, tmp_path: Path) -> None:
     with in_a_process(files, tmp_path / "log") as (process, workers):
-        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
-        assert gone([process.pid, *workers])
-        assert process.wait() == 0
+        for _ in range(2):  # Python drops an interrupt that falls into a finaliser: people press again
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to the parent and its workers alike
+            if gone([process.pid, *workers], 30):
+                break
+        assert process.wait(timeout=60) == 0
     assert (tmp_path / "log").read_text() == "interrupted"
 
 
