@@ -65,6 +65,9 @@ def test_what_is_no_model_is_said_before_a_cluster_is_started(residua, photos, t
     assert ran.code == 3 and "not a Residua model file" in ran.line
 
 
+#: Here a runtime would be chosen, and said; a cluster takes the net as it is unless another is named.
+EAGER = ("--runtime", "eager")
+
 # -- on a real cluster ----------------------------------------------------------------------------------------------
 
 
@@ -151,7 +154,7 @@ def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, traine
     assert residua("train", "--arch", "cifar_resnet14", "--epochs", "1", "--limit", "96", "--out", other).code == 0
     monkeypatch.chdir(many)  # names are relative, and the workers are elsewhere
     for ending, extra in ((".csv", ()), (".json", ("--with", other)), (".parquet", ("--top", "2"))):
-        words = ("predict", trained, ".", "nothing.png", "--batch-size", "7", *extra, "--out")
+        words = ("predict", trained, ".", "nothing.png", *EAGER, "--batch-size", "7", *extra, "--out")
         here, there = tmp_path / f"here{ending}", tmp_path / f"there{ending}"
         one, two = residua(*words, here), head.run(*words, there, *head.words)
         assert one.code == two[0] == 3 and one.err == two[2].decode() and here.read_bytes() == there.read_bytes()
@@ -159,7 +162,7 @@ def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, traine
 
 @pytest.mark.slow
 def test_answers_stream_from_a_cluster_that_is_started_for_the_command(trained, many, head):
-    words = ("predict", trained, "-", "--batch-size", "16", "--threads", "1")
+    words = ("predict", trained, "-", *EAGER, "--batch-size", "16", "--threads", "1")
     names = b"\n".join(sorted(os.fsencode(p) for p in many.rglob("*.png") if "\n" not in p.name))
     here = head.run(*words, given=names)
     assert here[0] == 3 and head.run(*words, "--engine", "ray", given=names) == here
@@ -167,7 +170,7 @@ def test_answers_stream_from_a_cluster_that_is_started_for_the_command(trained, 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(residua, trained, many, tmp_path, head):
-    words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
+    words = ("predict", trained, many, *EAGER, "--batch-size", "3", "--threads", "1", "--out")
     whole, out, fate = tmp_path / "whole.csv", tmp_path / "answers.csv", random.Random(0)
     assert residua(*words, whole).code == 3
     part, kept = tmp_path / "answers.csv.part", 0
@@ -191,7 +194,7 @@ def _lines(path: Path) -> int:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_nobody_notices(residua, trained, many, tmp_path, head):
-    words = ("predict", trained, many, "--batch-size", "3", "--threads", "1", "--out")
+    words = ("predict", trained, many, *EAGER, "--batch-size", "3", "--threads", "1", "--out")
     here, there = tmp_path / "here.json", tmp_path / "there.json"
     running = head.start(*words, there, *head.words)
     _until(lambda: _lines(Path(f"{there}.part")) > 9 or running.poll() is not None, "answers")
