@@ -36,6 +36,7 @@ from residua.nn import modelfile
 from residua.nn.zoo import build, find
 from residua.predict import Model, pictures, write
 from residua.runtimes import loading, preparing
+from residua.runtimes.words import Int8
 from serve import IMAGENET, VIEW, photos
 from side_by_side import Side, case, tell
 
@@ -179,7 +180,7 @@ def milliseconds(call: Callable[[], object], seconds: float) -> float:
 
 def loaded(path: Path, runtime: str, precision: str, folder: Path) -> tuple[Model, float]:
     """The model with a runtime, and the seconds that it took."""
-    int8 = preparing.Int8(str(folder), 100.0) if precision == "int8" else None
+    int8 = Int8(str(folder), 100.0) if precision == "int8" else None
     began = time.perf_counter()
     model = loading.load(
         path, runtime=runtime, precision="fp32" if int8 else precision, int8=int8, pictures=10**6, tell=print_error

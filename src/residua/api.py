@@ -188,7 +188,7 @@ def load(
 
             return load_localizer(path)
     from residua.runtimes.loading import load as load_model
-    from residua.runtimes.preparing import Int8
+    from residua.runtimes.words import Int8
 
     wanted = None if int8 is None else Int8(int8, tolerance)
     return load_model(path, runtime=runtime, precision=precision, int8=wanted)

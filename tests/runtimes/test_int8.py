@@ -8,7 +8,7 @@ import pytest
 
 from residua.errors import NumericError, UsageError
 from residua.runtimes import loading, onnx
-from residua.runtimes.preparing import Int8
+from residua.runtimes.words import Int8
 
 ALL = Int8("digits", 100)
 

@@ -166,7 +166,7 @@ def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str]) ->
         from residua.predict import pictures, together
         from residua.runtimes import loading
         from residua.runtimes.choosing import MANY
-        from residua.runtimes.preparing import Int8
+        from residua.runtimes.words import Int8
 
         n = sum(1 for _ in islice(pictures(wanted), COUNTED)) if how["runtime"] == "auto" else COUNTED
         if (data := how.pop("int8")) is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from residua.engine import Engine
 from residua.evaluate import evaluating, tempered
@@ -26,8 +27,8 @@ from residua.nn.resnet import Net, units
 FEWEST, MOST = 16, 256
 #: Of |logit(all units) - logit(none)|, or of 1 where that is less. What is left is told beside the numbers.
 CLOSE = 0.02
-#: Pixels of the pictures of some points that go through the net together: eight pictures of 224.
-TOGETHER_PX = 8 * 224 * 224
+#: Points go through the net together as long as what is kept for their gradients is no more than this.
+TOGETHER_BYTES = 256 * 2**20
 
 
 class Scaled(nn.Module):
@@ -147,21 +148,39 @@ def _integral(net: Net, gates: Sequence[Scaled], x: Tensor, y: Tensor, n: int) -
     and 0.3 % on CIFAR-10 by this one, 1.4, 0.7 and 0.3 % by Gauss and Legendre's.
     """
     total = torch.zeros(len(x), len(gates), device=x.device)
-    at_once = max(1, min(n, TOGETHER_PX // (len(x) * x.shape[-2] * x.shape[-1])))
-    for first in range(0, n, at_once):
-        places = torch.arange(first, min(first + at_once, n), device=x.device).add(0.5).div(n)
-        each = places.repeat_interleave(len(x)).view(
-            -1, 1, 1, 1
-        )  # (points * N, 1, 1, 1), all images of a point together
-        factors = [each.clone().requires_grad_() for _ in gates]
-        for gate, factor in zip(gates, factors, strict=True):
-            gate.factor = factor
-        with torch.enable_grad():
-            many, targets = x.repeat(len(places), 1, 1, 1), y.repeat(len(places))
-            chosen = logits_of(net, many).gather(1, targets[:, None]).sum()
-            slopes = torch.autograd.grad(chosen, factors)
-        total += torch.stack([s.view(len(places), len(x)).sum(0) for s in slopes], 1) / n
+    places = torch.arange(n, device=x.device).add(0.5).div(n)
+    kept = Kept()
+    with kept:
+        total += _slopes(net, gates, x, y, places[:1]) / n
+    for some in torch.split(places[1:], max(1, TOGETHER_BYTES // max(1, kept.bytes))):
+        total += _slopes(net, gates, x, y, some) / n
     return total
+
+
+def _slopes(net: Net, gates: Sequence[Scaled], x: Tensor, y: Tensor, places: Tensor) -> Tensor:
+    """The gradient of the logits y of images x by the gates (N, gates), added up over some points of the line."""
+    each = places.repeat_interleave(len(x)).view(-1, 1, 1, 1)  # (points * N, 1, 1, 1), all images of a point together
+    factors = [each.clone().requires_grad_() for _ in gates]
+    for gate, factor in zip(gates, factors, strict=True):
+        gate.factor = factor
+    with torch.enable_grad():
+        many, targets = x.repeat(len(places), 1, 1, 1), y.repeat(len(places))
+        chosen = logits_of(net, many).gather(1, targets[:, None]).sum()
+        slopes = torch.autograd.grad(chosen, factors)
+    return torch.stack([s.view(len(places), len(x)).sum(0) for s in slopes], 1)
+
+
+class Kept(saved_tensors_hooks):
+    """Counts the bytes that passes within keep for their gradients; of a map that is kept twice twice."""
+
+    def __init__(self) -> None:
+        """Count from 0."""
+        self.bytes = 0
+        super().__init__(self._count, lambda tensor: tensor)
+
+    def _count(self, tensor: Tensor) -> Tensor:
+        self.bytes += tensor.nbytes
+        return tensor
 
 
 # -- one by one -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -11,10 +12,12 @@ from residua import predict
 from residua.engine import Decision
 from residua.errors import NumericError, UsageError
 from residua.predict import Model
-from residua.runtimes import choosing, preparing
+from residua.runtimes import choosing
 from residua.runtimes.choosing import FLAG, MANY, Candidate
-from residua.runtimes.preparing import Int8, Ready
-from residua.runtimes.words import GRAPHS, PRECISIONS, check, check_precision, missing
+from residua.runtimes.words import GRAPHS, PRECISIONS, Int8, check, check_precision, missing
+
+if TYPE_CHECKING:
+    from residua.runtimes.preparing import Ready
 
 #: Seconds until a graph that is kept answers: the library is imported, the graph read and laid out for the processor.
 KEPT_SECONDS = 1.0
@@ -61,6 +64,8 @@ def decide(model: Model, path: Path, pictures: int | None) -> Decision:
         return Decision("runtime", "eager", "for few pictures nothing else is prepared", FLAG)
     if model.engine.kind != "cpu":
         return Decision("runtime", "eager", "other runtimes are for CPUs; compiled is for many hours", FLAG)
+    from residua.runtimes import preparing  # here: exporters take seconds to import, and a few pictures need none
+
     precision = model.engine.precision
     able = [name for name in GRAPHS if precision in PRECISIONS[name]]
     there = [name for name in able if not missing(name)]
@@ -82,6 +87,8 @@ def decide(model: Model, path: Path, pictures: int | None) -> Decision:
 def _prepared(model: Model, path: Path, decision: Decision, *, several: bool, tell: Callable[[str], None]) -> Model:
     """The model with the runtime; as it was, and a line, where that fails."""
     try:
+        from residua.runtimes import preparing
+
         made = preparing.ready(model, path, decision.value, several=several, tell=tell)
     except Exception as e:  # compilers and exporters fail in every way: no g++, unknown operations, their own bugs
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
@@ -96,12 +103,14 @@ def _int8(model: Model, path: Path, runtime: str, int8: Int8, tell: Callable[[st
         raise UsageError(f"--int8 and --precision {model.engine.precision}: take one of them")
     if model.engine.kind != "cpu":
         raise UsageError("--int8 is for CPUs: say --device cpu as well")
+    from residua.runtimes import preparing
+
     name = runtime if runtime != "auto" else next(n for n in GRAPHS if not missing(n, int8=True))
     made = preparing.quantised(model, path, name, int8, tell)
     return _running(model, Decision("runtime", name, "int8, asked for", FLAG), made)
 
 
-def _running(model: Model, decision: Decision, made: Ready) -> Model:
+def _running(model: Model, decision: Decision, made: "Ready") -> Model:
     """The model with a runtime, and how it compares."""
     limit = made.parity.rows[0].limit
     same = f"logits within {made.parity.difference:.1g} of the net's" if limit is not None else ""
@@ -112,7 +121,7 @@ def _running(model: Model, decision: Decision, made: Ready) -> Model:
 class _Run:
     """A call that keeps alive what it needs: the files of its graph."""
 
-    def __init__(self, made: Ready) -> None:
+    def __init__(self, made: "Ready") -> None:
         self.made = made
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from residua.export.shown import made as pictures_made
 from residua.predict import Model
 from residua.predict.journal import digest
 from residua.runtimes import compiled, kept, onnx, openvino
+from residua.runtimes.words import Int8
 
 #: The runtimes with graphs.
 BY_NAME: dict[str, ModuleType] = {"openvino": openvino, "onnx": onnx}
@@ -34,15 +35,6 @@ PROOF = (1, 5)
 BF16 = 0.05
 #: Pictures of the measurement.
 TIMED = 8
-
-
-@dataclass(frozen=True)
-class Int8:
-    """What int8 is calibrated on and judged by: a data set, and how many points of accuracy may be lost."""
-
-    data: str
-    tolerance: float
-    root: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """The runtimes by name: what each can do, and which extra it needs. Imports nothing heavy."""
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from residua.errors import UsageError
@@ -23,6 +24,15 @@ PRECISIONS: dict[str, tuple[str, ...]] = {
 }
 #: Those whose graphs are kept, and which compute on the CPU.
 GRAPHS = ("openvino", "onnx")
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What int8 is calibrated on and judged by: a data set, and how many points of accuracy may be lost."""
+
+    data: str
+    tolerance: float
+    root: str | None = None
 
 
 def missing(runtime: str, *, int8: bool = False) -> list[str]:
