@@ -35,7 +35,7 @@ from torchvision.datasets.folder import pil_loader
 from residua.nn import modelfile
 from residua.nn.zoo import build, find
 from residua.predict import Model, pictures, write
-from residua.runtimes import loading, preparing
+from residua.runtimes import loading
 from residua.runtimes.words import Int8
 from serve import IMAGENET, VIEW, photos
 from side_by_side import Side, case, tell
