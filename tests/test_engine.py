@@ -11,6 +11,7 @@ from residua.nn.zoo import build
 
 PLAIN = Facts(cpu_bf16=False, cores=4, threads=3)
 NEW = Facts(cpu_bf16=True, cores=4, threads=3)
+SLOW = Facts(cpu_bf16=True, cpu_bf16_pays=False, cores=4, threads=3)
 GPU = Facts(cpu_bf16=True, cuda=2, cuda_bf16=True, cores=4, threads=3)
 OLD_GPU = Facts(cpu_bf16=True, cuda=1, cuda_bf16=False, cores=4, threads=3)
 APPLE = Facts(cpu_bf16=False, mps=True, cores=4, threads=3)
@@ -21,6 +22,7 @@ APPLE = Facts(cpu_bf16=False, mps=True, cores=4, threads=3)
     [
         (PLAIN, 224, "cpu", "fp32", "channels_last"),
         (NEW, CPU_BF16_FROM_PX, "cpu", "bf16", "channels_last"),
+        (SLOW, 224, "cpu", "fp32", "channels_last"),
         (NEW, CPU_BF16_FROM_PX - 1, "cpu", "fp32", "channels_last"),
         (GPU, 32, "cuda", "bf16", "channels_last"),
         (OLD_GPU, 32, "cuda", "fp16", "channels_last"),

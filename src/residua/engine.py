@@ -6,10 +6,12 @@ every choice carries its reason and the flag that overrides it.
 
 import os
 import platform
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -28,6 +30,8 @@ CPU_BF16_FROM_PX = 16
 #: Below this image side one CPU thread trains: an operation is over before several have shared it, and on a busy
 #: machine threads that wait for each other are many times slower than one (docs/log.md).
 CPU_THREADS_FROM_PX = 16
+#: The matrices that tell whether bf16 pays, and how many times as fast it has to be.
+MEASURED_SIDE, PAYS = 768, 1.1
 #: From so many units on they are compiled one by one, a shape once; of so many shapes in training and evaluation.
 REGIONS_FROM, SHAPES = 20, 64
 #: How torch says that memory ran out where it has no exception of its own for it: on a CPU, and in cuDNN.
@@ -48,9 +52,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Facts:
-    """What this machine has. The bf16 facts mean native arithmetic, not emulation."""
+    """What this machine has. The bf16 facts mean native arithmetic, not emulation; it `pays` where it is faster."""
 
     cpu_bf16: bool
+    cpu_bf16_pays: bool = True
     cuda: int = 0  # how many devices
     cuda_bf16: bool = False
     mps: bool = False
@@ -64,6 +69,7 @@ def facts() -> Facts:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Facts(
         cpu_bf16=_cpu_bf16(),
+        cpu_bf16_pays=bf16_pays(),
         cuda=cuda,
         cuda_bf16=cuda > 0 and torch.cuda.is_bf16_supported(including_emulation=False),
         mps=torch.backends.mps.is_available(),
@@ -89,6 +95,29 @@ def out_of_memory(error: Exception) -> bool:
         return False
     said = str(error)
     return said in NO_PRIMITIVE or any(word in said for word in NO_MEMORY)
+
+
+@cache
+def bf16_pays() -> bool:
+    """Whether this CPU multiplies matrices faster in bf16 than in fp32: with AMX it does, without it is measured.
+
+    Processors with AVX-512's bf16 alone differ: some double the rate, others halve it (docs/log.md).
+    """
+    if not _cpu_bf16():
+        return False
+    if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
+        return True
+    seconds = {}
+    for kind in (torch.float32, torch.bfloat16):
+        a = torch.ones(MEASURED_SIDE, MEASURED_SIDE, dtype=kind)
+        a @ a
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - began)
+        seconds[kind] = min(times)
+    return seconds[torch.float32] > PAYS * seconds[torch.bfloat16]
 
 
 @dataclass(frozen=True)
@@ -264,7 +293,7 @@ def _precision(asked: str, kind: str, side_px: int, machine: Facts) -> Decision:
         raise unknown("precision", asked, ("auto", *PRECISIONS))
     native = {"cpu": machine.cpu_bf16, "cuda": machine.cuda_bf16, "mps": False}[kind]
     if asked == "auto":
-        value, why = _auto_precision(kind, side_px, native)
+        value, why = _auto_precision(kind, side_px, native, machine.cpu_bf16_pays)
         return Decision("precision", value, why, "--precision")
     if asked == "bf16" and not native:
         raise UsageError(f"--precision bf16: this {kind.upper()} has no bf16 arithmetic; use --precision fp32")
@@ -273,13 +302,15 @@ def _precision(asked: str, kind: str, side_px: int, machine: Facts) -> Decision:
     return Decision("precision", asked, "asked for", "--precision")
 
 
-def _auto_precision(kind: str, side_px: int, native_bf16: bool) -> tuple[str, str]:
+def _auto_precision(kind: str, side_px: int, native_bf16: bool, pays: bool) -> tuple[str, str]:
     if kind == "mps":
         return "fp32", "Apple GPUs gain little from less"
     if kind == "cuda":
         return ("bf16", "the GPU has it") if native_bf16 else ("fp16", "with a loss scaler: the GPU has no bf16")
     if not native_bf16:
         return "fp32", "this CPU has no bf16 arithmetic"
+    if not pays:
+        return "fp32", "this CPU multiplies faster in it than in its bf16, as measured here"
     if side_px < CPU_BF16_FROM_PX:
         return "fp32", f"images of {side_px} px are too small to gain from bf16"
     return "bf16", f"this CPU has bf16 arithmetic, which is faster from {CPU_BF16_FROM_PX} px on"
