@@ -19,7 +19,7 @@ from residua.job.record import processor
 from residua.nn.modelfile import versions
 
 #: Peers whose version is told where they are installed.
-PEERS = ("timm", "onnxruntime", "openvino", "torchmetrics")
+PEERS = ("timm", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,18 @@ HARMFUL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud8
 TEXT_BYTES = 16 * 2**20
 
 
-def opened(path: str | Path) -> BinaryIO:
-    """A file to read. Raises OSError, also for a pipe or device: those would block for ever."""
-    mode = os.stat(path).st_mode
+def opened(path: str | Path, *, links: bool = True) -> BinaryIO:
+    """A file to read. Raises OSError, also for a pipe or device, which would block; without `links` also for a link."""
+    mode = os.stat(path, follow_symlinks=links).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    return open(path, "rb")
+    no_link = 0 if links else getattr(os, "O_NOFOLLOW", 0)  # it may have become one meanwhile
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | no_link))
 
 
-def contents(path: str | Path, most: int = TEXT_BYTES) -> bytes:
+def contents(path: str | Path, most: int = TEXT_BYTES, *, links: bool = True) -> bytes:
     """The bytes of a file. Raises OSError, also where they are more than `most`."""
-    with opened(path) as file:
+    with opened(path, links=links) as file:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"more than {most:,} bytes", os.fspath(path))
         return file.read()

@@ -132,3 +132,11 @@ def test_a_model_of_other_classes_is_refused_by_the_first_that_differs(residua, 
     ran = residua("eval", trained, photos)
     assert (ran.code, ran.out) == (3, "")
     assert "class 'bright' of photos is none of the model's 10 classes (0, 1, 2, 3, ...)" in ran.line
+
+
+def test_an_error_of_one_process_alone_is_said_by_it(residua, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("residua.cli.main.TURN_SECONDS", 0.0)
+    ran = residua("train", tmp_path / "nowhere")
+    assert ran.code == 3 and ran.line.startswith("process 1: error: ") and "nowhere" in ran.line

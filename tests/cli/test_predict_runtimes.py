@@ -85,10 +85,11 @@ def test_what_was_begun_with_a_runtime_is_gone_on_with_by_it(residua, trained, p
     assert residua(*words, "--runtime", "onnx").code == 0
     from residua.predict import Journal, asked
 
-    about = asked([trained / "model.safetensors"], 5) | {"runtime": ["onnx fp32"], "int8": None}
+    computing = {"runtime": ["onnx"], "precision": ["fp32"], "int8": None}
+    about = asked([trained / "model.safetensors"], 5) | computing
     out.unlink()
     Journal(out, about, batch_size=64, resume=False)
-    assert json.loads(part.read_text())["runtime"] == ["onnx fp32"]
+    assert json.loads(part.read_text())["runtime"] == ["onnx"]
     assert residua(*words, "--runtime", "eager", "--resume").line.endswith("delete it to begin anew")
     ran = residua(*words, "--resume")
     assert ran.code == 0 and "runtime: onnx" in ran.err and not part.exists()

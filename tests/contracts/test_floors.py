@@ -32,7 +32,7 @@ LIBRARIES = {
     "ranks": {"torch"},
     "cluster": {"ray"},
     "training": {"numpy", "torch"},
-    "evaluate": {"numpy", "torch"},
+    "evaluate": {"numpy", "torch", "sklearn"},
     "pair": {"numpy"},
     "boxes": {"numpy", "torch", "torchvision", "PIL", "yaml"},
     "detect": {"numpy", "torch", "torchvision", "PIL", "faster_coco_eval"},

@@ -67,7 +67,7 @@ def test_importing_the_package_imports_nothing_heavy(code):
 
 #: What no training and no answer needs: torch's compiler with what it brings, and libraries for tests and pages.
 COMPILER = ("torch._dynamo", "torch._inductor", "triton", "sympy")
-OTHERS = ("sklearn", "scipy", "pandas", "torchvision", "torchmetrics", "captum", "onnx", "onnxruntime", "fastapi")
+OTHERS = ("pandas", "torchvision", "torchmetrics", "captum", "onnx", "onnxruntime", "fastapi")
 
 #: Trains, bounded and saved on its way, and says what is loaded at the first step and at the end; then predicts.
 TRAINED = """
@@ -88,7 +88,6 @@ from residua.nn.zoo import build
 from residua.training.optimise import optimiser
 for name in ("adamw", "lamb"):
     net = build("cifar_resnet8:2-1-1")
-    net.segments = (2, 1)  # computed again
     steps = optimiser(net, recipe("quick", [f"optimiser={name}", "nesterov=false"]))
     net(torch.zeros(2, 3, 8, 8)).sum().backward()
     steps.step()

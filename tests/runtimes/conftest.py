@@ -1,38 +1,22 @@
 """A model file whose norms have seen something, and a cache of each test's own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from residua.nn import modelfile
-from residua.nn.zoo import build, find
+from export.conftest import saved as model_file
 
 SIDE = 16
 
 
-def saved(path: Path, *, side: int = SIDE, classes: int = 4, channels: int = 3, **words: object) -> Path:
-    """A residual net of eight layers with random weights, the same every time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = build("cifar_resnet8", classes=classes, channels=channels)
-        for m in net.modules():
-            if isinstance(m, torch.nn.BatchNorm2d):
-                m.running_mean.normal_(0, 0.2)
-                m.running_var.uniform_(0.5, 2)
-                m.weight.data.uniform_(0.5, 1.5)
-                m.bias.data.normal_(0, 0.2)
-    view = {
-        "side_px": side, "fit": "crop", "resize_px": side + 2, "mode": "RGB" if channels == 3 else "L",
-        "mean": [0.4, 0.5, 0.6][:channels], "std": [0.2, 0.3, 0.25][:channels], "interpolation": "bilinear",
-    }  # fmt: skip
-    row = replace(find("cifar_resnet8"), classes=classes, channels=channels)
-    names = tuple(str(i) for i in range(classes))
-    modelfile.save(path, net.eval(), modelfile.Header(row=row, classes=names, view=view, **words))
-    return path
+def saved(path: Path, **words: Any) -> Path:
+    """A residual net of eight layers with random weights, the same every time; its classes are numbers."""
+    names = [str(i) for i in range(words.get("classes", 4))]
+    return model_file(path, "cifar_resnet8", names=names, **words)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, starting
+from residua.cli.options import DATA_HELP, Debug, Json, Root, data_names, one_of, points_lost, starting
 from residua.errors import DataError, UsageError
 from residua.export.formats import SUFFIXES, check_int8, check_served
 
@@ -79,16 +79,7 @@ def export(
             rich_help_panel="int8",
         ),
     ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            "--tolerance",
-            metavar="POINTS",
-            min=0,
-            help="how many points of accuracy int8 may lose on all test pictures",
-            rich_help_panel="int8",
-        ),
-    ] = 0.5,
+    tolerance: Annotated[float, points_lost("int8")] = 0.5,
     licence: Annotated[
         str | None, typer.Option("--licence", metavar="TEXT", help="what the file says of its licence")
     ] = None,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -31,6 +32,9 @@ from residua.errors import Interrupted, Lost, ResiduaError
 from residua.words import unknown
 
 PIPE_CLOSED = 141  # what a shell reports for a program that a closed pipe ended: 128 + SIGPIPE
+#: Of torchrun's processes the first says what went wrong, and all end; one that is still there so much later has met
+#: an error of its own, and says it.
+TURN_SECONDS = 5.0
 #: How often a thread of torch's turns while it waits for the others, before it sleeps: about as long as waking it up
 #: takes. OpenMP's own 300,000 last longer than a slice of time on a busy machine, in which the others could work: there
 #: a net on two threads then took up to half as much processor time again, and answered later than on one (docs/log.md).
@@ -114,8 +118,10 @@ def run(argv: Sequence[str]) -> int:
         if "--debug" in argv and not isinstance(error, Interrupted | KeyboardInterrupt):
             traceback.print_exc()
         line, code = explain(error)
-        if first() or isinstance(error, Lost):
-            print(one_line(f"residua: {line}"), file=sys.stderr, flush=True)
+        if not (first() or isinstance(error, Lost)):
+            time.sleep(TURN_SECONDS)
+            line = f"process {os.environ['RANK']}: {line}"
+        print(one_line(f"residua: {line}"), file=sys.stderr, flush=True)
         return code
 
 

@@ -158,7 +158,7 @@ Runtime = Annotated[
         shown="auto",
     ),
 ]
-Int8 = Annotated[
+Int8Data = Annotated[
     str | None,
     typer.Option(
         "--int8",
@@ -169,16 +169,20 @@ Int8 = Annotated[
         rich_help_panel="machine",
     ),
 ]
-Tolerance = Annotated[
-    float,
-    typer.Option(
+
+
+def points_lost(panel: str) -> Any:
+    """The option ``--tolerance`` under a heading of the help."""
+    return typer.Option(
         "--tolerance",
         metavar="POINTS",
         min=0,
         help="how many points of accuracy int8 may lose on all test pictures",
-        rich_help_panel="machine",
-    ),
-]
+        rich_help_panel=panel,
+    )
+
+
+Tolerance = Annotated[float, points_lost("machine")]
 Engine = Annotated[
     str,
     choice(

@@ -19,7 +19,7 @@ from residua.cli.options import (
     Device,
     Engine,
     Exact,
-    Int8,
+    Int8Data,
     Jobs,
     Json,
     Runtime,
@@ -28,6 +28,7 @@ from residua.cli.options import (
     With,
 )
 from residua.errors import DataError, Interrupted, UsageError
+from residua.runtimes.words import Int8
 
 if TYPE_CHECKING:
     from residua.predict import Ensemble, Journal, Model, Prediction, Result, Spread
@@ -61,7 +62,7 @@ def predict(
     device: Device = "auto",
     precision: Exact = "fp32",
     runtime: Runtime = "auto",
-    int8: Int8 = None,
+    int8: Int8Data = None,
     tolerance: Tolerance = 0.5,
     threads: Threads = None,
     engine: Engine = "local",
@@ -113,17 +114,17 @@ def predict(
     if resume and target is not None and runtime == "auto":
         runtime = _begun_with(target) or "auto"
     how = {"device": device, "precision": precision, "threads": threads}
-    asked_for = {"runtime": runtime, "int8": int8, "tolerance": tolerance}
+    calibration = None if int8 is None else Int8(int8, tolerance)
     answered: Counter[bool] = Counter()  # how many results are answers, and how many are not
     with (
-        _local(files, how | asked_for, wanted)
+        _local(files, how | {"int8": calibration}, wanted, runtime)
         if engine == "local"
         else _spread(files, how | {"jobs": jobs}, address, runtime) as answering
     ):
         if target is not None:
             from residua.predict import Journal, asked
 
-            about = asked(files, top) | {"runtime": _runtimes(answering, runtime), "int8": int8}
+            about = asked(files, top) | _computing(answering, runtime) | {"int8": int8}
             journal = Journal(target, about, batch_size=batch_size, resume=resume)
             _answer(answering, wanted, target, journal, top, answered)
             if json:
@@ -155,7 +156,7 @@ def _check(runtime: str, precision: str, int8: str | None, engine: str) -> None:
 
 
 @contextmanager
-def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str]) -> "Iterator[Answering]":
+def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str], runtime: str) -> "Iterator[Answering]":
     """What answers on this machine."""
     from residua.cli.files import called
     from residua.cli.live import waiting
@@ -166,15 +167,11 @@ def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str]) ->
         from residua.predict import pictures, together
         from residua.runtimes import loading
         from residua.runtimes.choosing import MANY
-        from residua.runtimes.words import Int8
 
-        n = sum(1 for _ in islice(pictures(wanted), COUNTED)) if how["runtime"] == "auto" else COUNTED
-        if (data := how.pop("int8")) is not None:
-            how["int8"] = Int8(data, how["tolerance"])
-        del how["tolerance"]
-        models = [loading.load(f, **how, pictures=n, tell=told.append) for f in files]
+        n = sum(1 for _ in islice(pictures(wanted), COUNTED)) if runtime == "auto" else COUNTED
+        models = [loading.load(f, runtime=runtime, **how, pictures=n, tell=told.append) for f in files]
         decisions = [loading.decision_of(m) for m in models]
-        if (how["runtime"] == "auto" and n >= MANY) or any(d.value != "eager" for d in decisions):
+        if (runtime == "auto" and n >= MANY) or any(d.value != "eager" for d in decisions):
             of = [f" of {called(f)}" if len(files) > 1 else "" for f in files]
             told += [f"{d.what}{name}: {d.value} ({d.why}; {d.flag})" for name, d in zip(of, decisions, strict=True)]
     for line in dict.fromkeys(told):
@@ -182,15 +179,16 @@ def _local(files: Sequence[Path], how: dict[str, Any], wanted: Sequence[str]) ->
     yield together(models)
 
 
-def _runtimes(answering: "Answering", asked: str) -> list[str]:
-    """The runtime of each model: answers of one are not gone on with by another."""
+def _computing(answering: "Answering", asked: str) -> dict[str, list[str]]:
+    """The runtime and precision of each model: answers of one are not gone on with by another."""
     from residua.predict import Ensemble, Model
-    from residua.runtimes.loading import decision_of
+    from residua.runtimes.loading import runtime_of
 
     if isinstance(answering, Model | Ensemble):
         models = answering.models if isinstance(answering, Ensemble) else (answering,)
-        return [f"{decision_of(m).value} {m.engine.precision}" for m in models]
-    return [f"{'eager' if asked == 'auto' else asked} {answering.precision}"] * len(answering.files)
+        return {"runtime": [runtime_of(m) for m in models], "precision": [m.engine.precision for m in models]}
+    n = len(answering.files)
+    return {"runtime": ["eager" if asked == "auto" else asked] * n, "precision": [answering.precision] * n}
 
 
 def _begun_with(target: Path) -> str | None:
@@ -198,8 +196,7 @@ def _begun_with(target: Path) -> str | None:
     from residua.predict import begun
 
     found = begun(target).get("runtime")
-    words = {str(r).partition(" ")[0] for r in found} if isinstance(found, list) else set()
-    return words.pop() if len(words) == 1 else None
+    return found[0] if isinstance(found, list) and found and found == found[:1] * len(found) else None
 
 
 @contextmanager

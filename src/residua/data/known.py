@@ -1,12 +1,10 @@
 """The data sets that go by a name: scikit-learn's digits, and those that torchvision reads."""
 
-import gzip
 import os
 import socket
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,27 +57,12 @@ def open_known(name: str, *, root: str | None = None, download: bool = True) -> 
 
 def digits() -> Dataset:
     """1,797 handwritten digits of 8 x 8 pixels, 360 of them as the test (scikit-learn's; Alpaydin & Kaynak 1998)."""
-    images, labels = scikit_learns_digits()
-    pixels = np.rint(images[:, None] * (255 / 16)).astype(np.uint8)  # 0 to 16 -> 0 to 255
-    train, test = divided(split_of("digits", pixels, labels), DIGITS_TEST, "digits", "test")
-    return of_arrays("digits", tuple("0123456789"), {"train": train, "test": test})
-
-
-def scikit_learns_digits() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The digits (1797, 8, 8), 0 to 16, and which they are (1797,): read from scikit-learn's own file where it lies
-    where it always lay, since importing scikit-learn takes longer than a first epoch.
-    """  # fmt: skip
-    spec = find_spec("sklearn")
-    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        path = Path(folder) / "datasets" / "data" / "digits.csv.gz"
-        if path.is_file():
-            with gzip.open(path, "rt", encoding="ascii") as file:
-                rows = np.loadtxt(file, delimiter=",")
-            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    return data.images, data.target.astype(np.int64)
+    pixels = np.rint(data.images[:, None] * (255 / 16)).astype(np.uint8)  # 0 to 16 -> 0 to 255
+    train, test = divided(split_of("digits", pixels, data.target.astype(np.int64)), DIGITS_TEST, "digits", "test")
+    return of_arrays("digits", tuple("0123456789"), {"train": train, "test": test})
 
 
 def torchvision_part(name: str, source: Source, split: str, folder: Path, download: bool) -> Any:

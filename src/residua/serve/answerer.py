@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from residua.serve.limits import Refused
-
-if TYPE_CHECKING:
-    from residua.serve.stack import Stack
+from residua.serve.stack import Stack
 
 #: The numbers of a tensor, or the byte strings of one: (N, ...).
 Values = npt.NDArray[Any]
@@ -100,7 +98,7 @@ class Answerer(ABC):
         raise Refused(400, f"units are shown of models for classification, this one is for {self.task}")
 
     @property
-    def stack(self) -> "Stack":
+    def stack(self) -> Stack:
         """The net taken apart, for a model that `check_units` let pass; for the thread that finds reasons."""
         raise NotImplementedError
 

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
-from residua.files import TEXT_BYTES
+from residua.files import TEXT_BYTES, contents, opened
 from residua.serve.limits import Refused
 
 CONFIG, METRICS, SUMMARY, EVALUATION, REPORT = (
@@ -107,30 +107,20 @@ class Runs:
         }  # fmt: skip
 
 
-def _open(run: Path, name: str) -> BinaryIO:
-    """A plain file of a run that is no link, to read. Raises OSError for anything else."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    path = run / name
-    if path.is_symlink() or run.is_symlink():
-        raise OSError(errno.ELOOP, "a link", name)
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a regular file", name)
-    return file
+def _file(run: Path, name: str) -> Path:
+    """A file of a run. Raises OSError for a run that has become a link; the file is opened as none."""
+    if run.is_symlink():
+        raise OSError(errno.ELOOP, "a link", run.name)
+    return run / name
 
 
 def _contents(run: Path, name: str) -> bytes:
-    with _open(run, name) as file:
-        found = file.read(8 * TEXT_BYTES + 1)
-    if len(found) > 8 * TEXT_BYTES:
-        raise OSError(errno.EFBIG, "too long", name)
-    return found
+    return contents(_file(run, name), 8 * TEXT_BYTES, links=False)
 
 
 def _epochs(run: Path) -> Iterator[dict[str, Any]]:
     """The whole rows of epochs; what was cut off, or is no row, is left out."""
-    with suppress(OSError), _open(run, METRICS) as file:
+    with suppress(OSError), opened(_file(run, METRICS), links=False) as file:
         for line in file:
             if b'"epoch"' not in line or len(line) > TEXT_BYTES:
                 continue
