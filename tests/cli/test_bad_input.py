@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from residua.errors import Interrupted
+
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
@@ -132,6 +134,17 @@ def test_a_model_of_other_classes_is_refused_by_the_first_that_differs(residua, 
     ran = residua("eval", trained, photos)
     assert (ran.code, ran.out) == (3, "")
     assert "class 'bright' of photos is none of the model's 10 classes (0, 1, 2, 3, ...)" in ran.line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("saved")])
+def test_an_interrupt_is_said_by_the_first_process_alone(residua, monkeypatch, error):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setattr("residua.cli.main._invoke", lambda argv: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("residua.cli.main.TURN_SECONDS", 60.0)
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        ran = residua("train")
+        assert ran.code == Interrupted.exit_code and ran.err.count("\n") == lines
 
 
 def test_an_error_of_one_process_alone_is_said_by_it(residua, tmp_path, monkeypatch):

@@ -153,7 +153,7 @@ def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, traine
     other = tmp_path / "other"
     assert residua("train", "--arch", "cifar_resnet14", "--epochs", "1", "--limit", "96", "--out", other).code == 0
     monkeypatch.chdir(many)  # names are relative, and the workers are elsewhere
-    for ending, extra in ((".csv", ()), (".json", ("--with", other)), (".parquet", ("--top", "2"))):
+    for ending, extra in ((".json", ("--with", other)), (".parquet", ("--top", "2"))):  # .csv: where runs are killed
         words = ("predict", trained, ".", "nothing.png", *EAGER, "--batch-size", "7", *extra, "--out")
         here, there = tmp_path / f"here{ending}", tmp_path / f"there{ending}"
         one, two = residua(*words, here), head.run(*words, there, *head.words)
@@ -174,7 +174,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_on_either_engine(residua, tr
     whole, out, fate = tmp_path / "whole.csv", tmp_path / "answers.csv", random.Random(0)
     assert residua(*words, whole).code == 3
     part, kept = tmp_path / "answers.csv.part", 0
-    for engine, how in ((head.words, signal.SIGKILL), ((), signal.SIGKILL), (head.words, signal.SIGINT)):
+    for engine, how in ((head.words, signal.SIGKILL), ((), signal.SIGINT)):
         running = head.start(*words, out, *engine, *(("--resume",) if part.exists() else ()))
         wanted = kept + fate.randrange(1, 40)
         _until(lambda n=wanted, r=running: _lines(part) > n or r.poll() is not None, "answers")

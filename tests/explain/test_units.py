@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from explain.conftest import CLASSICS, CPU, RESIDUAL, images, images_for, net_of
 from residua.depth.chain import removable, without
+from residua.explain import units as by_depth
 from residua.explain.units import CLOSE, added, contributions, gated, paths, why_not
 from residua.nn.blocks import DropBranch, Zero
 from residua.nn.resnet import initialise, units
@@ -126,6 +127,25 @@ def test_the_net_is_left_exactly_as_it_was(wrapped):
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert [m.training for m in net.modules()] == modes and [id(m) for m in net.modules()] == modules
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("times", [0, 1, 4])
+def test_a_bound_on_bytes_holds_for_each_pass_and_changes_no_number(times, monkeypatch):
+    net, x, y = net_of("cifar_resnet8").eval(), images()[:1], TARGETS[:1]
+    kept = by_depth.Kept()
+    with gated(net) as gates, kept:
+        by_depth._slopes(net, gates, x, y, torch.tensor([0.5]))
+    wanted = contributions(net, x, y, CPU, most=16)
+    together = []
+
+    def slopes(*args, original=by_depth._slopes):
+        together.append(len(args[-1]))
+        return original(*args)
+
+    monkeypatch.setattr(by_depth, "_slopes", slopes)
+    found = contributions(net, x, y, CPU, most=16, together=times * kept.bytes)
+    assert sum(together) == 16 and max(together) == max(1, times)
+    torch.testing.assert_close(found.contribution, wanted.contribution, rtol=1e-5, atol=1e-6)
 
 
 def test_branches_come_back_also_after_an_error():

@@ -225,14 +225,8 @@ def test_googlenet_s_view_is_its_transform_input():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("file", "name", "wrong"),
-    [
-        ("resnet20-12fca82f.th", "cifar_resnet20", 827),
-        pytest.param("resnet56-4bfd9763.th", "cifar_resnet56", 661, marks=pytest.mark.slow),
-    ],
-)
-def test_trained_cifar_weights_are_wrong_on_exactly_the_known_number_of_test_images(file, name, wrong, real_data):
+def test_trained_cifar_weights_are_wrong_on_exactly_the_known_number_of_test_images(real_data):
+    file, name, wrong = "resnet20-12fca82f.th", "cifar_resnet20", 827  # ResNet-56's: tests/cli/test_eval.py
     row = find(name)
     adopted, found, layout = adopt(read_checkpoint(f"{real_data}/akamaster/{file}"), row)
     assert layout == "akamaster" and found == row

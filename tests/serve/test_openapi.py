@@ -63,7 +63,7 @@ def test_no_request_that_the_description_suggests_or_forbids_is_a_surprise(hoste
     )
     with serving([hosted["classifier"]], farewell_seconds=0.0) as there:
         words = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json"), "--url", there.url]
-        words += ["--checks", checks, "--max-examples", "40", "--phases", "coverage,fuzzing", "--seed", "1"]
+        words += ["--checks", checks, "--max-examples", "20", "--phases", "coverage,fuzzing", "--seed", "1"]
         done = subprocess.run([*words, "--no-color"], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stdout
         assert len(there.heard) > 500

@@ -118,6 +118,8 @@ def run(argv: Sequence[str]) -> int:
         if "--debug" in argv and not isinstance(error, Interrupted | KeyboardInterrupt):
             traceback.print_exc()
         line, code = explain(error)
+        if isinstance(error, Interrupted | KeyboardInterrupt) and not first():
+            return code  # all are interrupted at once, and the first says where things stand
         if not (first() or isinstance(error, Lost)):
             time.sleep(TURN_SECONDS)
             line = f"process {os.environ['RANK']}: {line}"

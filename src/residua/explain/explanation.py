@@ -17,7 +17,7 @@ from residua.explain import overlay
 from residua.explain.maps import RULES, fitted, logits_of, stage_maps, stage_of
 from residua.explain.pixels import PIXELS, captum, pixel_maps, smoothed
 from residua.explain.scores import Judge, Scores, likeness
-from residua.explain.units import MOST, added, contributions, paths, why_not
+from residua.explain.units import MOST, TOGETHER_BYTES, added, contributions, paths, why_not
 from residua.nn.resnet import Net
 from residua.words import unknown
 
@@ -148,8 +148,8 @@ class Explainer:
     """A net that gives its reasons. `net` is where `engine` placed it; it is never changed.
 
     `stage` is where the maps of Grad-CAM and its kin are taken, from 0, the last one for None. `most_points` bounds
-    the work for contributions by depth. Raises UsageError for a method or a stage that does not exist, and for a
-    method whose library is missing.
+    the work for contributions by depth, `together` the bytes that their gradients keep at a time. Raises UsageError
+    for a method or a stage that does not exist, and for a method whose library is missing.
     """
 
     net: Net
@@ -160,6 +160,7 @@ class Explainer:
     method: str = "grad-cam"
     stage: int | None = None
     most_points: int = MOST
+    together: int = TOGETHER_BYTES
 
     def __post_init__(self) -> None:
         """Check the words."""
@@ -260,7 +261,9 @@ class Explainer:
     def _depths(self, images: Tensor, targets: Tensor) -> list[Depth | None]:
         if self.why_not:
             return [None] * len(images)
-        share = contributions(self.net, images, targets, self.engine, most=self.most_points)
+        share = contributions(
+            self.net, images, targets, self.engine, most=self.most_points, together=self.together
+        )  # fmt: skip
         course = added(self.net, images, targets, self.engine, self.temperature)
         where = paths(self.net)
         found: list[Depth | None] = []

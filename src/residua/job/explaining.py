@@ -18,9 +18,10 @@ from residua.engine import Decision, Engine
 from residua.errors import ResiduaError
 from residua.evaluate import Evaluation, evaluating
 from residua.explain import Explainer, Explanation, Photo
+from residua.explain.units import TOGETHER_BYTES
 from residua.job import record
 from residua.job.plan import Plan
-from residua.job.space import at_once
+from residua.job.space import at_once, kept
 from residua.nn.resnet import Net
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def _exact(net: nn.Module, engine: Engine) -> tuple[Net, Engine]:
 
 
 def _explainer(plan: Plan, net: Net, engine: Engine, temperature: float | None) -> Explainer:
-    return Explainer(net, plan.dataset.classes, plan.view, engine, temperature, most_points=POINTS)
+    together = min(TOGETHER_BYTES, kept(plan))
+    return Explainer(net, plan.dataset.classes, plan.view, engine, temperature, most_points=POINTS, together=together)
 
 
 # -- strengths ------------------------------------------------------------------------------------------------------

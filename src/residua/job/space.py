@@ -71,10 +71,16 @@ def _segments(demand: Demand, limit: float) -> tuple[int, ...]:
 def at_once(plan: Plan) -> int:
     """Pictures in one pass of an evaluation: no more than need what a step needs, and `EVALUATION_BATCH` at most."""
     pictures = plan.recipe.batch_size // plan.recipe.accumulate
-    m = memory.maps(plan.row, plan.view.side_px)
-    kept = memory.recomputed(m, min(sum(plan.segments), len(m.inside))).bytes
-    room = int(pictures * (1 + kept / (memory.PASSING * m.largest)))
+    largest = memory.maps(plan.row, plan.view.side_px).largest
+    room = pictures + int(kept(plan) / (memory.PASSING * largest))
     return max(1, min(EVALUATION_BATCH, max(LEAST_BATCH, pictures), room))
+
+
+def kept(plan: Plan) -> int:
+    """Bytes of maps that a step keeps for its gradients, which are free outside of one."""
+    m = memory.maps(plan.row, plan.view.side_px)
+    each = memory.recomputed(m, min(sum(plan.segments), len(m.inside))).bytes
+    return plan.recipe.batch_size // plan.recipe.accumulate * each
 
 
 def limit_of(plan: Plan) -> tuple[float, str]:
