@@ -131,4 +131,4 @@ def _pixels(array: Tensor) -> Tensor:
     if len(array) == 4:
         colour, opacity = array[:3].int(), array[3:].int()
         array = ((colour * opacity + 255 * (255 - opacity) + 127) // 255).to(torch.uint8)
-    return array.contiguous()
+    return array

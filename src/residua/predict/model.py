@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -84,7 +84,7 @@ class Answering(ABC):
         seen = [x for _, x in batch if not isinstance(x, Failure)]
         answers: Iterator[tuple[list[int], list[float]]] = iter(())
         if seen:
-            probability, best = self.probabilities([torch.stack(x) for x in zip(*seen, strict=True)]).topk(top, dim=1)
+            probability, best = self.probabilities([batch_of(x) for x in zip(*seen, strict=True)]).topk(top, dim=1)
             answers = iter(zip(best.tolist(), probability.tolist(), strict=True))
         for item, x in batch:
             if isinstance(x, Failure):
@@ -187,14 +187,26 @@ def load(
     return Model(engine.place(net), header, view, engine)
 
 
+def batch_of(pictures: Sequence[Tensor]) -> Tensor:
+    """(C, S, S) each -> (N, C, S, S). One alone is not copied: that would wake up torch's threads, which then turn for
+    milliseconds on the cores that another runtime's need.
+    """
+    return pictures[0][None] if len(pictures) == 1 else torch.stack(list(pictures))
+
+
 def _ahead(
     read: Callable[[Item], Seen | Failure], items: Iterable[Item], workers: int, window: int
 ) -> Generator[tuple[Item, Seen | Failure], None, None]:
-    """(item, read(item)) in the order of `items`, up to `window` of them read ahead by threads."""
+    """(item, read(item)) in the order of `items`, up to `window` of them read ahead by threads; one alone by none."""
+    items = iter(items)
+    begun = list(islice(items, 2))
+    if len(begun) == 1:
+        yield begun[0], read(begun[0])
+        return
     pool = ThreadPoolExecutor(workers)
     pending: deque[tuple[Item, Future[Seen | Failure]]] = deque()
     try:
-        for item in items:
+        for item in chain(begun, items):
             pending.append((item, pool.submit(read, item)))
             if len(pending) > window:
                 first, future = pending.popleft()

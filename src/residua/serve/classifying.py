@@ -20,6 +20,7 @@ from residua.nn.modelfile import CLASSIFICATION
 from residua.nn.resnet import Net
 from residua.predict import Model
 from residua.predict.inputs import decoded
+from residua.predict.model import batch_of
 from residua.runtimes import loading
 from residua.runtimes.loading import runtime_of
 from residua.serve.answerer import IMAGE, PIXELS, Answerer, TensorKind, Values, Wish, png, stacked, words
@@ -76,7 +77,7 @@ class Classifier(Answerer):
 
     def answer(self, seen: Sequence[Tensor]) -> list[Said]:
         """Scores and probabilities, as `predict` gives them for the same batch."""
-        scores = self.model.scores(torch.stack(list(seen)))
+        scores = self.model.scores(batch_of(seen))
         probabilities = scores.softmax(1).cpu()
         return [Said(s, p) for s, p in zip(scores.cpu(), probabilities, strict=True)]
 
