@@ -38,7 +38,7 @@ from residua.predict import Model, pictures, write
 from residua.runtimes import loading
 from residua.runtimes.words import Int8
 from serve import IMAGENET, VIEW, photos
-from side_by_side import Side, case, tell
+from side_by_side import Side, case, milliseconds, tell
 
 BATCH = 64
 CLASSES = tuple(f"class {i:03}" for i in range(1000))
@@ -162,17 +162,6 @@ def rate(run: Callable[[np.ndarray], object], batch: int, seconds: float) -> flo
         run(x)
         done += batch
     return done / (time.perf_counter() - began)
-
-
-def milliseconds(call: Callable[[], object], seconds: float) -> float:
-    """The median of a call's milliseconds."""
-    call()
-    found, began = [], time.perf_counter()
-    while time.perf_counter() - began < seconds or len(found) < 5:
-        start = time.perf_counter()
-        call()
-        found.append(1000 * (time.perf_counter() - start))
-    return float(np.median(found))
 
 
 # -- cases ----------------------------------------------------------------------------------------------------------

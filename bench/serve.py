@@ -7,7 +7,10 @@ same machine, each asking for one picture at a time, and again once it is answer
 Turn by turn, round by round. Then a reload (the file is replaced while all clients ask) and a shutdown (SIGTERM while
 they ask): a request is lost where its connection was accepted and no whole answer came.
 
-Prints one JSON line: medians over the rounds, ratio and range, latencies, hardware and versions.
+And one picture at a time: one connection beside `Model.predict` of the same bytes in this process (goal: at most 1.25
+times as long).
+
+Prints a JSON line each: medians over the rounds, ratio and range, latencies, hardware and versions.
 
     python bench/serve.py
     python bench/serve.py --rounds 1 --seconds 4
@@ -15,6 +18,7 @@ Prints one JSON line: medians over the rounds, ratio and range, latencies, hardw
 
 import argparse
 import asyncio
+import http.client
 import io
 import json
 import os
@@ -28,10 +32,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -43,6 +49,7 @@ from residua.job.record import processor
 from residua.nn import modelfile
 from residua.nn.zoo import build, find
 from residua.predict import Model, load
+from side_by_side import Side, case, milliseconds, tell
 
 IMAGENET = STATISTICS["imagenet"]
 VIEW = View(side_px=224, fit="crop", resize_px=256, mode="RGB", mean=IMAGENET.mean, std=IMAGENET.std)
@@ -186,6 +193,27 @@ def ended(server: Process, pictures: list[bytes], clients: int) -> tuple[Counter
     return asked.outcomes, codes[0]
 
 
+def latency(url: str, model: Model, picture: bytes, seconds: float, rounds: int) -> dict[str, object]:
+    """Milliseconds of one picture over one connection, beside the predictor's."""
+    where = urlsplit(url)
+
+    def ask(connection: http.client.HTTPConnection) -> None:
+        connection.request("POST", "/v1/predict", picture, JPEG)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200
+
+    def served() -> float:
+        with closing(http.client.HTTPConnection(where.hostname or "", where.port)) as connection:
+            return milliseconds(lambda: ask(connection), seconds)
+
+    return case(
+        "serve: one photo over one connection", "ms", Side("served", "HTTP", served),
+        [Side("Model.predict", "in this process", lambda: milliseconds(lambda: model.predict(picture), seconds))],
+        rounds=rounds, more=False, goal="at most 1.25 of the predictor",
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arch", default="resnet18")
@@ -209,6 +237,7 @@ def main() -> None:
             under.append(rate)
             seconds += asked.seconds
             outcomes += asked.outcomes
+        tell(latency(server.url, model, pictures[0], args.seconds / 3, args.rounds))
         over_reload = reloaded(server.url, file, args.arch, pictures, args.clients)
         over_end, code = ended(server, pictures, args.clients)
     finally:

@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -56,6 +57,17 @@ def case(
         "hardware": hardware(),
         "versions": versions() | {name: v for name in PEERS if (v := installed(name))},
     }
+
+
+def milliseconds(call: Callable[[], object], seconds: float) -> float:
+    """The median of a call's milliseconds."""
+    call()
+    found, began = [], time.perf_counter()
+    while time.perf_counter() - began < seconds or len(found) < 5:
+        start = time.perf_counter()
+        call()
+        found.append(1000 * (time.perf_counter() - start))
+    return statistics.median(found)
 
 
 def values(found: Sequence[float]) -> dict[str, object]:

@@ -28,7 +28,7 @@ def table(name: str) -> str:
     """The table of a program's lines, and where they were measured."""
     lines = [json.loads(line) for line in (HERE / f"{name}.jsonl").read_text().splitlines() if line.strip()]
     rows = [row for line in lines for row in rows_of(line)]
-    places = dict.fromkeys(where(line) for line in lines)
+    places = dict.fromkeys(where(line) for line in lines if "ours" in line)
     return f"\n{HEAD}{''.join(rows)}\n{'; '.join(places)}.\n\n"
 
 

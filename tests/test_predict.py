@@ -28,6 +28,7 @@ from residua.nn.arch import Arch
 from residua.nn.modelfile import Header, save
 from residua.nn.resnet import resnet
 from residua.predict import Failure, Model, Prediction, write
+from residua.predict.model import batch_of
 
 CLASSES = ("ant", "bee", "=cat", "dog, or\nwolf")
 CROP = View(side_px=12, fit="crop", resize_px=14, mode="RGB", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
@@ -321,3 +322,24 @@ def test_bytes_of_a_picture_need_no_file(model: Model) -> None:
     out = io.BytesIO()
     Image.new("RGB", (9, 5), "red").save(out, "PNG")
     assert answers(model.predict(out.getvalue()))[0].path == "picture 0"
+
+
+def test_one_picture_is_read_by_the_caller_and_not_copied(monkeypatch):
+    net = Recorder()
+    model, picture = model_with(net), np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    wanted = model.predict([picture, picture])[0]
+    monkeypatch.setattr("residua.predict.model.ThreadPoolExecutor", None)
+    (found,) = model.predict(picture)
+    assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
+    assert found.classes == wanted.classes and torch.equal(net.seen[0][:1], net.seen[1])
+    seen = torch.rand(3, 12, 12)
+    assert batch_of([seen]).data_ptr() == seen.data_ptr() and torch.equal(batch_of([seen, seen])[1], seen)
+
+
+def test_arrays_of_any_layout_are_seen_as_the_same_picture():
+    model, picture = model_with(Recorder()), np.random.default_rng(0).integers(0, 256, (H, W, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+    for same in (picture, Image.fromarray(picture), tensor, tensor.contiguous(), np.asfortranarray(picture)):
+        model.predict(same)
+    assert isinstance(model.net, Recorder)
+    assert all(torch.equal(x, model.net.seen[0]) for x in model.net.seen) and len(model.net.seen) == 5

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from residua.serve.running import listening
 from serve.conftest import classifier, picture
 
 PNG = {"content-type": "image/png"}
@@ -102,6 +104,14 @@ def test_a_port_that_is_taken_is_said_in_one_line(tmp_path):
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert f"cannot listen on 127.0.0.1 port {port}" in done.stderr
         assert server.ended(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_answers_are_sent_without_waiting_for_the_client_to_acknowledge_a_part(host):
+    with listening(host, 0) as http, socket.create_connection(http.getsockname()[:2]):
+        connection, _ = http.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 BAD = [

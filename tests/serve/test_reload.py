@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import threading
 
 from residua.serve.hosted import Hosted, Machine
+from residua.serve.lane import aside
 from serve.conftest import classifier, localizer_model, picture, within
 
 PICTURE, PNG = picture(), {"content-type": "image/png"}
@@ -92,3 +94,16 @@ def test_a_file_that_is_still_being_written_is_not_taken_up(tmp_path):
 
     taken, heard = within([Hosted("m", file, Machine("cpu"))], test, look_seconds=0.1)
     assert [h["outcome"] for h in heard if h["event"] == "reload"] == ["taken"] and taken["model"] == "m"
+
+
+def test_no_thread_that_loaded_a_model_or_found_reasons_lives_on(hosted):
+    """Each would keep a team of OpenMP's threads, beside which answers take longer."""
+
+    async def test(here):
+        files = {"files": ("a.png", PICTURE, "image/png")}
+        answer = await here.client.post("/v1/predict", files=files, data={"explain": "true"})
+        assert answer.status_code == 200, answer.text
+        return [t.name for t in threading.enumerate() if t.name.startswith("aside")]
+
+    assert aside(lambda: threading.current_thread().name.startswith("aside"))
+    assert within([hosted["classifier"]], test) == []

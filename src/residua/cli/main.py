@@ -38,7 +38,7 @@ TURN_SECONDS = 5.0
 #: How often a thread of torch's turns while it waits for the others, before it sleeps: about as long as waking it up
 #: takes. OpenMP's own 300,000 last longer than a slice of time on a busy machine, in which the others could work: there
 #: a net on two threads then took up to half as much processor time again, and answered later than on one (docs/log.md).
-SPINS = "1000"
+SPINS = "10000"
 
 app = typer.Typer(name="residua", cls=Group, rich_markup_mode=None, pretty_exceptions_enable=False)
 

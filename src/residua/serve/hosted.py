@@ -15,7 +15,7 @@ from residua.nn.modelfile import CLASSIFICATION, task_of
 from residua.predict.journal import digest
 from residua.serve import classifying
 from residua.serve.answerer import Answerer, Wish
-from residua.serve.lane import Lane, Pools
+from residua.serve.lane import Lane, Pools, aside
 from residua.serve.limits import Limits, Refused, Room
 from residua.serve.meters import Meters
 from residua.serve.stack import DepthWish
@@ -89,7 +89,7 @@ class Hosted:
         """Load it. Raises DataError, UsageError."""
         self.name, self.file, self.machine = name, file, machine
         self.seen = self.before = stamp(file)
-        self.edition = edition(file, machine)
+        self.edition = aside(lambda: edition(file, machine))
         self.refused: str | None = None
         self.lane: Lane | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -120,7 +120,7 @@ class Hosted:
         self.seen = now
         told: dict[str, Any] = {"event": "reload", "model": self.name, "file": str(self.file)}
         try:
-            new = await asyncio.to_thread(edition, self.file, self.machine)
+            new = await asyncio.to_thread(aside, lambda: edition(self.file, self.machine))
             if new.model.task != self.model.task:
                 raise DataError(f"a model for {new.model.task} cannot take the place of one for {self.model.task}")
         except Exception as e:

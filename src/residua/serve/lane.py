@@ -45,6 +45,16 @@ class Pools:
             pool.shutdown(cancel_futures=True)
 
 
+def aside(work: Callable[[], T]) -> T:
+    """The result of work that is computed in a thread of its own, which then ends.
+
+    OpenMP keeps a team for every thread that ever computed in parallel, and where all teams together have more threads
+    than there are cores each waits asleep: answers would take 1.4 times as long for as long as the server lives.
+    """
+    with ThreadPoolExecutor(1, "aside") as once:
+        return once.submit(work).result()
+
+
 @dataclass(eq=False)
 class Ticket:
     """A picture that waits: what the net shall see, and who waits for the answer."""
@@ -161,7 +171,7 @@ class Lane:
                 return work()
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.pools.reasoner, watched)
+            return await asyncio.get_running_loop().run_in_executor(self.pools.reasoner, aside, watched)
         finally:
             gone.set()
 
