@@ -7,6 +7,8 @@ import math
 import os
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 
 import pytest
@@ -180,6 +182,15 @@ def test_a_state_saved_aside_is_that_of_its_moment(run):
     with Run.open(run.folder) as again:
         state, told = again.load_state()
     assert told is None and state["step"] == 2 and bool((state["inner"][0]["w"] == 2).all())
+
+
+def test_the_thread_that_wrote_a_state_ends_with_it(run):
+    """Else the team of OpenMP's threads that it woke would slow down all steps that follow."""
+    run.save_state({"w": torch.zeros(64, 64, 3, 3).to(memory_format=torch.channels_last)}, aside=True)
+    end = time.monotonic() + 60
+    while any(t.name.startswith("residua-states") for t in threading.enumerate()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_disk_that_was_full_aside_is_said_at_the_next_state_and_at_the_end(run, monkeypatch):

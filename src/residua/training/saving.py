@@ -25,7 +25,7 @@ GENERATIONS = ("last.pt", "previous.pt")
 
 
 class States:
-    """The states in a run's folder. One thread writes them, one at a time and in order."""
+    """The states in a run's folder, written one at a time and in order."""
 
     def __init__(self, folder: Path, first: Path) -> None:
         """In the run `folder`; what is in the file `first` so far is given to the disk before every state."""
@@ -43,8 +43,10 @@ class States:
         if not aside:
             self._write(state)
             return
-        self._writer = self._writer or ThreadPoolExecutor(1, "residua-states")
+        # A thread for each state: one that lives on keeps a team of OpenMP's threads, beside which steps take longer.
+        self._writer = ThreadPoolExecutor(1, "residua-states")
         self._writing = self._writer.submit(self._write, copied(state))
+        self._writer.shutdown(wait=False)
 
     def settle(self) -> None:
         """Wait for what is being written. Raises DataError where the disk refused."""
