@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -229,3 +231,34 @@ def test_small_pictures_of_mixed_sizes_keep_their_median_side(photos: Callable[.
     root = photos(*(f"{c}/{i}.png" for c in ("ants", "bees") for i in range(3)))
     view = view_for(open_data(str(root)))
     assert (view.side_px, view.resize_px) == (21, 21)
+
+
+#: Reads pictures in a thread that has computed nothing before, and says how many more threads there are then.
+READ = """
+import os, torch
+from concurrent.futures import ThreadPoolExecutor
+from residua.boxes.view import laid
+from residua.data.view import STATISTICS, View
+def threads():
+    return len(os.listdir("/proc/self/task"))
+torch.set_num_threads(2)
+image = torch.randint(0, 256, (300, 400, 3), dtype=torch.uint8).permute(2, 0, 1)
+colours = STATISTICS["imagenet"]
+views = [View(side_px=224, fit=fit, resize_px=256 if fit == "crop" else 224, mode="RGB", mean=colours.mean,
+              std=colours.std) for fit in ("crop", "pad", "squash")]
+works = [*(lambda v=v: v.tensor(image) for v in views), lambda: laid([image, image], (1, 2, 3)),
+         lambda: torch.stack([image.float()] * 2)]
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(int).result()
+    before = threads()
+    for work in works:
+        pool.submit(work).result()
+        print(threads() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's /proc")
+def test_whoever_reads_pictures_wakes_no_threads_of_torchs_own() -> None:
+    """A team of OpenMP's beside that of a training or an answer would slow both down; the last line shows one."""
+    ran = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0", "0", "0", "0", "1"]

@@ -168,10 +168,13 @@ def canvas(sides: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def laid(pictures: list[Tensor], colour: tuple[int, ...]) -> Tensor:
-    """Pictures, uint8 (C, h, w), each in the upper left corner of one canvas: uint8 (N, C, H, W), else `colour`."""
+    """Pictures, uint8 (C, h, w), each in the upper left corner of one canvas: uint8 (N, C, H, W), else `colour`.
+
+    In numpy, as `View.normalise`, and for its reason.
+    """
     height, width = canvas([(p.shape[1], p.shape[2]) for p in pictures])
-    out = torch.empty(len(pictures), len(pictures[0]), height, width, dtype=torch.uint8)
-    out[:] = torch.tensor(colour, dtype=torch.uint8)[:, None, None]
+    out = np.empty((len(pictures), len(pictures[0]), height, width), np.uint8)
+    out[:] = np.array(colour, np.uint8)[:, None, None]
     for i, p in enumerate(pictures):
-        out[i, :, : p.shape[1], : p.shape[2]] = p
-    return out
+        out[i, :, : p.shape[1], : p.shape[2]] = p.numpy()
+    return torch.from_numpy(out)

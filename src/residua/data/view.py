@@ -140,7 +140,8 @@ class View:
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (..., C, H, W) -> float32: (x / 255 - mean) / std, bit-equal however many pictures there are.
 
-        In numpy, which stays on the calling thread: batches are made beside training, whose threads are all busy.
+        In numpy, which stays on the calling thread: batches are made beside training, whose threads are all busy, and
+        a second team of OpenMP's threads would slow theirs down (docs/log.md).
         """
         mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
         pixels = images.numpy()
@@ -207,14 +208,14 @@ def cropped(view: View, image: Tensor, size: Size) -> Tensor:
 
 
 def padded(view: View, image: Tensor, size: Size) -> Tensor:
-    """The long side scaled to `side_px`, the rest filled with the mean colour."""
+    """The long side scaled to `side_px`, the rest filled with the mean colour; in numpy, as `normalise`."""
     scale = view.side_px / max(size)
     small = resized(view, image, [max(1, round(n * scale)) for n in size], size)
-    out = torch.empty(view.channels, view.side_px, view.side_px, dtype=torch.uint8)
-    out[:] = torch.tensor(view.mean_colour, dtype=torch.uint8)[:, None, None]
+    out = np.empty((view.channels, view.side_px, view.side_px), np.uint8)
+    out[:] = np.array(view.mean_colour, np.uint8)[:, None, None]
     top, left = ((view.side_px - n) // 2 for n in small.shape[1:])
-    out[:, top : top + small.shape[1], left : left + small.shape[2]] = small
-    return out
+    out[:, top : top + small.shape[1], left : left + small.shape[2]] = small.numpy()
+    return torch.from_numpy(out)
 
 
 def squashed(view: View, image: Tensor, size: Size) -> Tensor:
