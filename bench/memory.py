@@ -250,7 +250,7 @@ def forecasts(only: Sequence[str], rounds: int, note: str) -> None:
             said, taken = (iter([f[k] / 2**30 for f in found]) for k in ("forecast", "peak"))
             how = f"{first['segments']} segments, {100 * first['again']:.0f} % again, {first['slices']} slices"
             tell(case(
-                f"forecast: {net} at {side} px, {batch} pictures, {precision}, --memory {limit}", "GiB",
+                f"{net} at {side} px, {batch} pictures, {precision}, --memory {limit}", "GiB",
                 Side("forecast", how, partial(next, said)),
                 [Side("peak of the process", "VmHWM", partial(next, taken))],
                 rounds=rounds, more=False, goal="ratio 0.85 to 1.15",

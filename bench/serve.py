@@ -20,7 +20,6 @@ import argparse
 import asyncio
 import http.client
 import io
-import json
 import os
 import re
 import shutil
@@ -45,7 +44,6 @@ import torch
 from PIL import Image
 
 from residua.data.view import STATISTICS, View
-from residua.job.record import processor
 from residua.nn import modelfile
 from residua.nn.zoo import build, find
 from residua.predict import Model, load
@@ -230,30 +228,32 @@ def main() -> None:
         server = Process(file, ["--batch-size", str(args.batch_size), "--threads", str(args.threads)])
         raw(model, pictures, args.batch_size, 1)
         served(server.url, pictures, args.clients, 2)
-        alone, under, seconds, outcomes = [], [], [], Counter[str]()
-        for _ in range(args.rounds):
-            alone.append(raw(model, pictures, args.batch_size, args.seconds))
+        met: list[Clients] = []
+
+        def under() -> float:
             rate, asked = served(server.url, pictures, args.clients, args.seconds)
-            under.append(rate)
-            seconds += asked.seconds
-            outcomes += asked.outcomes
+            met.append(asked)
+            return rate
+
+        how = f"{args.threads} threads, batch {args.batch_size}"
+        line = case(
+            f"serve {args.arch} at 224 px, {args.clients} clients of one photo a request", "pictures/s",
+            Side("served", how, under),
+            [Side("Model.stream", how, lambda: raw(model, pictures, args.batch_size, args.seconds))],
+            rounds=args.rounds, goal="0.85 of the predictor",
+        )  # fmt: skip
         tell(latency(server.url, model, pictures[0], args.seconds / 3, args.rounds))
         over_reload = reloaded(server.url, file, args.arch, pictures, args.clients)
         over_end, code = ended(server, pictures, args.clients)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    ratios = [u / a for u, a in zip(under, alone, strict=True)]
+    seconds = [s for asked in met for s in asked.seconds]
     quantiles = statistics.quantiles(seconds, n=100)
-    print(json.dumps({
-        "what": f"{args.arch} on photos of {PHOTO[0]} x {PHOTO[1]}, {args.clients} clients of one picture a request",
-        "raw_per_second": round(statistics.median(alone), 1), "served_per_second": round(statistics.median(under), 1),
-        "ratio": round(statistics.median(ratios), 3), "range": [round(min(ratios), 3), round(max(ratios), 3)],
+    tell(line | {
         "p50_ms": round(1000 * quantiles[49], 1), "p99_ms": round(1000 * quantiles[98], 1), "requests": len(seconds),
-        "outcomes": dict(outcomes), "over_a_reload": dict(over_reload), "over_a_shutdown": dict(over_end),
-        "exit_code": code, "rounds": args.rounds, "seconds": args.seconds, "batch_size": args.batch_size,
-        "threads": args.threads, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "cpu": processor(),
-        "versions": modelfile.versions(), "command": " ".join(["python", *sys.argv]),
-    }))  # fmt: skip
+        "outcomes": sum((asked.outcomes for asked in met), Counter[str]()), "over_a_reload": over_reload,
+        "over_a_shutdown": over_end, "exit_code": code, "load": round(os.getloadavg()[0], 1),
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import asyncio
 import os
 import threading
 
+from residua.serve import classifying
 from residua.serve.hosted import Hosted, Machine
-from residua.serve.lane import aside
 from serve.conftest import classifier, localizer_model, picture, within
 
 PICTURE, PNG = picture(), {"content-type": "image/png"}
@@ -96,14 +96,28 @@ def test_a_file_that_is_still_being_written_is_not_taken_up(tmp_path):
     assert [h["outcome"] for h in heard if h["event"] == "reload"] == ["taken"] and taken["model"] == "m"
 
 
-def test_no_thread_that_loaded_a_model_or_found_reasons_lives_on(hosted):
-    """Each would keep a team of OpenMP's threads, beside which answers take longer."""
+def test_no_thread_that_loaded_a_model_or_found_reasons_lives_on(tmp_path, monkeypatch):
+    """Each would keep a team of OpenMP's threads, beside which answers take longer (docs/log.md)."""
+    computed = []
+
+    def heard(where, name):
+        original = getattr(where, name)
+
+        def here(*args, **words):
+            computed.append(threading.current_thread())
+            return original(*args, **words)
+
+        monkeypatch.setattr(where, name, here)
+
+    heard(classifying, "load")
+    heard(classifying.Classifier, "explain")
 
     async def test(here):
         files = {"files": ("a.png", PICTURE, "image/png")}
         answer = await here.client.post("/v1/predict", files=files, data={"explain": "true"})
-        assert answer.status_code == 200, answer.text
-        return [t.name for t in threading.enumerate() if t.name.startswith("aside")]
+        os.replace(classifier(tmp_path / "new.safetensors", seed=1), file)
+        await told(here, "taken")
+        return answer.status_code, [t.is_alive() for t in computed]
 
-    assert aside(lambda: threading.current_thread().name.startswith("aside"))
-    assert within([hosted["classifier"]], test) == []
+    file = classifier(tmp_path / "m.safetensors")
+    assert within([Hosted("m", file, Machine("cpu"))], test, look_seconds=0.1) == (200, [False] * 3)

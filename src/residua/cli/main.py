@@ -118,9 +118,9 @@ def run(argv: Sequence[str]) -> int:
         if "--debug" in argv and not isinstance(error, Interrupted | KeyboardInterrupt):
             traceback.print_exc()
         line, code = explain(error)
-        if isinstance(error, Interrupted | KeyboardInterrupt) and not first():
-            return code  # all are interrupted at once, and the first says where things stand
         if not (first() or isinstance(error, Lost)):
+            if isinstance(error, Interrupted | KeyboardInterrupt):
+                return code  # all are interrupted at once, and the first says where things stand
             time.sleep(TURN_SECONDS)
             line = f"process {os.environ['RANK']}: {line}"
         print(one_line(f"residua: {line}"), file=sys.stderr, flush=True)

@@ -49,7 +49,7 @@ def aside(work: Callable[[], T]) -> T:
     """The result of work that is computed in a thread of its own, which then ends.
 
     OpenMP keeps a team for every thread that ever computed in parallel, and where all teams together have more threads
-    than there are cores each waits asleep: answers would take 1.4 times as long for as long as the server lives.
+    than there are cores each waits asleep: answers would take longer for as long as the server lives (docs/log.md).
     """
     with ThreadPoolExecutor(1, "aside") as once:
         return once.submit(work).result()
