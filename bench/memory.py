@@ -100,12 +100,13 @@ def step(name: str, batch: int, share: float, how: str, steps: int, live: bool) 
     import torch
     from torch.nn import functional
 
+    from residua import heap
     from residua.depth import memory
     from residua.nn.zoo import build, find
     from residua.training.optimise import optimiser
     from residua.training.recipe import recipe
 
-    memory.give_back_freed()
+    heap.give_back()
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     net, layout, told = build(name), torch.channels_last, {}

@@ -7,7 +7,8 @@ before the clock runs; what that takes is told beside (`prepare_seconds`, and `l
 A case for each runtime and precision, in pictures/s:
 - ours: `Model.answered` over the folder, written as CSV.
 - torchvision, default: its net, eager and fp32, its transforms, DataLoader without workers, batches of 64, a CSV.
-- torchvision, best: the same with the number of workers and the batch that are fastest on a part of the folder.
+- torchvision, best: the same with the number of workers and the batch that are fastest on a part of the folder; and
+  once more with the memory of freed maps kept, which ours does by itself. Each in a process of its own.
 - the raw engine: that runtime alone, by hand, on a tensor that lies ready; nothing is read (goal: 0.9 of it).
 And a case for each of one picture at a time, in ms: `Model.predict` of a decoded photo beside the fastest raw engine of
 that precision on a tensor (goal: 1/1.1 of it).
@@ -38,11 +39,11 @@ from residua.predict import Model, pictures, write
 from residua.runtimes import loading
 from residua.runtimes.words import Int8
 from serve import IMAGENET, VIEW, photos
-from side_by_side import Side, case, milliseconds, tell
+from side_by_side import KEPT, Side, alone, case, milliseconds, tell
 
 BATCH = 64
 CLASSES = tuple(f"class {i:03}" for i in range(1000))
-RUNS = ("openvino:fp32", "onnx:fp32", "compiled:fp32", "openvino:bf16", "openvino:int8", "onnx:int8")
+RUNS = ("eager:fp32", "openvino:fp32", "onnx:fp32", "compiled:fp32", "openvino:bf16", "openvino:int8", "onnx:int8")
 
 
 def make_photos(folder: Path, n: int) -> list[str]:
@@ -103,12 +104,28 @@ def torchvision_rate(net: torch.nn.Module, names: list[str], out: Path, workers:
     return done / (time.perf_counter() - began)
 
 
-def best_loader(net: torch.nn.Module, names: list[str], out: Path) -> tuple[int, int]:
+def best_loader(folder: Path, args: argparse.Namespace) -> tuple[int, int]:
     """The fastest number of workers and batch on a part of the folder."""
     cores = os.cpu_count() or 1
     tried = [(w, b) for w in sorted({0, 1, 2, cores // 2, cores}) for b in (16, BATCH)]
-    some = names[: max(BATCH, len(names) // 4)]
-    return max(tried, key=lambda how: torchvision_rate(net, some, out, *how))
+    some = max(BATCH, args.pictures // 4)
+    return max(tried, key=lambda how: peer_rate(folder, args.net, some, *how))
+
+
+def peer_rate(folder: Path, net: str, pictures: int, workers: int, batch: int, **environment: str) -> float:
+    """torchvision's rate on so many photos of a folder, in a process of its own."""
+    words = ["--net", net, "--pictures", str(pictures), "--peer", str(folder), str(workers), str(batch)]
+    return float(alone(*words, **environment))
+
+
+def peer(args: argparse.Namespace) -> float:
+    """The same in this process."""
+    folder, workers, batch = args.peer
+    names = sorted(str(p) for p in (Path(folder) / "photos").rglob("*.jpg"))[: args.pictures]
+    net = getattr(models, args.net)().eval()
+    with torch.inference_mode():
+        net(torch.zeros(int(batch), 3, 224, 224))
+    return torchvision_rate(net, names, Path(folder) / "peer.csv", int(workers), int(batch))
 
 
 # -- engines by hand ------------------------------------------------------------------------------------------------
@@ -137,6 +154,13 @@ def raw(graph: Path, runtime: str, precision: str, model: Model) -> tuple[Callab
             queue.wait_all()
 
         return run, f"AsyncInferQueue, THROUGHPUT, {len(queue)} requests"
+    if runtime == "eager":
+
+        def alone_eager(x: np.ndarray) -> torch.Tensor:
+            with torch.inference_mode():
+                return model.net(model.engine.move(torch.from_numpy(x)))
+
+        return alone_eager, "the net itself"
     assert model.run is not None
     compiled_run = model.run
     return lambda x: compiled_run(torch.from_numpy(x)), "the compiled net itself"
@@ -191,27 +215,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured, in turn")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a raw engine is measured")
     parser.add_argument("--runs", nargs="+", default=list(RUNS), metavar="RUNTIME:PRECISION", help="what is measured")
+    parser.add_argument("--peer", nargs=3, metavar=("PLACE", "WORKERS", "BATCH"), help="print torchvision's rate alone")
     args = parser.parse_args()
+    if args.peer:
+        print(peer(args))
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["RESIDUA_CACHE"] = str(folder / "cache")  # graphs are made here, so that making them is measured
         names = make_photos(folder / "photos", args.pictures)
         path = make_model(folder / "model.safetensors", args.net)
-        peer = getattr(models, args.net)().eval()
-        workers, batch = best_loader(peer, names, folder / "peer.csv")
+        best = best_loader(folder, args)
         for run in args.runs:
-            measure(*run.split(":"), folder, path, names, peer, (workers, batch), args)
+            measure(*run.split(":"), folder, path, names, best, args)
             shutil.rmtree(folder / "cache", ignore_errors=True)
 
 
 def measure(
-    runtime: str, precision: str, folder: Path, path: Path, names: list[str], peer: torch.nn.Module,
-    best: tuple[int, int], args: argparse.Namespace,
+    runtime: str, precision: str, folder: Path, path: Path, names: list[str], best: tuple[int, int],
+    args: argparse.Namespace,
 ) -> None:  # fmt: skip
     """Both cases of a runtime in a precision."""
     _, prepare = loaded(path, runtime, precision, folder / "photos")
     model, load = loaded(path, runtime, precision, folder / "photos")
-    out, theirs = folder / "ours.csv", folder / "theirs.csv"
+    out = folder / "ours.csv"
     graph = next((p for p in (folder / "cache" / "runtimes").glob("*") if p.is_dir()), folder)
     engine, engine_settings = raw(graph, runtime, precision, model)
 
@@ -221,12 +248,13 @@ def measure(
         return len(names) / (time.perf_counter() - began)
 
     workers, batch = best
-    hand = "eager, fp32, contiguous"
+    hand = f"eager, fp32, contiguous, {workers} workers, batch {batch}"
     sides = [
-        Side("torchvision, best", f"{hand}, {workers} workers, batch {batch}",
-             lambda: torchvision_rate(peer, names, theirs, workers, batch)),
-        Side("torchvision, default", f"{hand}, 0 workers, batch {BATCH}",
-             lambda: torchvision_rate(peer, names, theirs, 0, BATCH)),
+        Side("torchvision, best", hand, lambda: peer_rate(folder, args.net, len(names), *best)),
+        Side("torchvision, best, memory kept", f"{hand}, MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_",
+             lambda: peer_rate(folder, args.net, len(names), *best, **KEPT)),
+        Side("torchvision, default", f"eager, fp32, contiguous, 0 workers, batch {BATCH}",
+             lambda: peer_rate(folder, args.net, len(names), 0, BATCH)),
         Side(f"{runtime} alone, nothing read", engine_settings, lambda: rate(engine, BATCH, args.seconds)),
     ]  # fmt: skip
     settings = f"--runtime {runtime}, {precision}, {model.engine.threads} threads, batch {BATCH}"

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ import torch
 from residua.job.record import processor
 from residua.nn.modelfile import versions
 
+#: What lets glibc keep freed maps for the next ones, as a careful user may set it for any program; ours does so itself.
+KEPT = {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_THRESHOLD_": str(2**40)}
 #: Peers whose version is told where they are installed.
 PEERS = ("timm", "onnxruntime", "openvino")
 
@@ -57,6 +60,18 @@ def case(
         "hardware": hardware(),
         "versions": versions() | {name: v for name in PEERS if (v := installed(name))},
     }
+
+
+def alone(*words: str, **environment: str) -> str:
+    """The last line that this very program prints with these words, in a process of its own.
+
+    What a side sets for its process (threads, how freed memory is kept) then changes nothing for another.
+    """
+    done = subprocess.run(
+        [sys.executable, sys.argv[0], *words], env=os.environ | environment, stdout=subprocess.PIPE, text=True,
+        check=True,
+    )  # fmt: skip
+    return done.stdout.strip().splitlines()[-1]
 
 
 def milliseconds(call: Callable[[], object], seconds: float) -> float:

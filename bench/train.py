@@ -1,4 +1,4 @@
-"""Images per second of training: Residua beside what people use, in one process, turn by turn, and the floor of it.
+"""Images per second of training: Residua beside what people use, each in a process of its own, turn by turn; the floor.
 
 Ours: what `residua train` does: its batches, its engine, `fit`. Small pictures lie in memory; photos are JPEG files, of
 which ours keeps what it decoded (its first epoch does not count, as in any training of many epochs).
@@ -7,7 +7,7 @@ Peers train the same net from fresh weights:
 - "torchvision": its best settings: transforms.v2, bf16 or fp16 autocast, channels_last, fused SGD, persistent workers,
   on a GPU compiled;
 - "timm": its own net where it has one, its loader (with its prefetcher on a GPU), autocast, channels_last, on a GPU
-  compiled.
+  compiled; on a CPU once more with the memory of freed maps kept, which ours does by itself.
 Workers of the two best are those that were fastest in a short trial. Images/s count after a warm-up.
 
 Prints one JSON line a case. It runs unchanged on a GPU, where it takes larger nets and batches.
@@ -47,7 +47,7 @@ from residua.nn.zoo import build
 from residua.training.loop import Step, fit
 from residua.training.recipe import recipe
 from residua.training.state import begin
-from side_by_side import Side, case, tell
+from side_by_side import KEPT, Side, alone, case, tell
 
 CIFAR10, IMAGENET = STATISTICS["cifar10"], STATISTICS["imagenet"]
 CASES = {
@@ -258,56 +258,85 @@ def rate(ticks: Iterator[int], warm: int) -> float:
         return images / (time.perf_counter() - began)
 
 
-def fastest(loader: Callable[[int], Any], run: Callable[[Any, int], Iterator[int]], counts: list[int]) -> int:
-    """The number of workers with which a few steps were fastest."""
-    tried = {n: rate(run(loader(n), 8), 3) for n in counts}
-    return max(tried, key=lambda n: tried[n])
-
-
-def measure(c: Case, args: argparse.Namespace, place: Path) -> dict[str, object]:
-    """One case: ours, the peers, the floor."""
+def decided(c: Case, args: argparse.Namespace) -> Engine:
+    """The engine of a case, as ours decides it."""
     asked = {"device": args.device, "precision": args.precision, "compile": args.compile, "threads": args.threads}
-    small = c.side <= SMALL
-    engine = decide(side_px=c.side, in_memory=small, **asked)
-    steps, counts = c.warm + c.steps, sorted({0, 1, 2, engine.workers or os.cpu_count() or 2})
-    if small:
-        images, labels, data = small_pictures(max(4 * c.batch, 2048), c.side)
-        source: Any = (images, labels)
-        batches, classes = ours_small(c, images, labels, engine), 10
-    else:
-        folder = place / f"photos-{args.photos}"
-        if not folder.exists():
-            folder.mkdir()
-            make(folder, max(args.photos, c.batch), *MEGAPIXELS)
-        source, data, classes = folder, "photos of 0.15 to 0.25 megapixels", 8
-        batches = ours_photos(c, folder, place / "cache", engine)
-        decoded = batches()
-        for _ in decoded.stream(0, decoded.steps_per_epoch, engine.workers):  # fills the cache
-            pass
-    device = engine.device
+    return decide(side_px=c.side, in_memory=c.side <= SMALL, **asked)
 
-    def at_its_best(name: str, net: Callable[[str, int], torch.nn.Module], loader: Callable[..., Any]) -> Side:
-        def run(data: Any, steps: int) -> Iterator[int]:
-            return best(net(c.net, classes), data, engine, steps)
 
-        workers = fastest(lambda n: loader(c, source, n, device), run, counts)
-        words = f"{device}, {engine.precision}, channels_last, {'compiled, ' * (engine.kind == 'cuda')}fused SGD"
-        return Side(
-            name,
-            f"{words}, {workers} loader workers",
-            lambda: rate(run(loader(c, source, workers, device), steps), c.warm),
-        )
+def loaded(c: Case, args: argparse.Namespace) -> tuple[Any, str, int]:
+    """The pictures of a case (arrays, or a folder that is made once), what they are, and their classes."""
+    if c.side <= SMALL:
+        images, labels, name = small_pictures(max(4 * c.batch, 2048), c.side)
+        return (images, labels), name, 10
+    folder = Path(args.place) / f"photos-{args.photos}"
+    if not folder.exists():
+        folder.mkdir()
+        make(folder, max(args.photos, c.batch), *MEGAPIXELS)
+    return folder, "photos of 0.15 to 0.25 megapixels", 8
 
-    peers = [
-        Side(
-            "plain",
-            f"{device}, fp32, contiguous, eager, 2 loader workers",
-            lambda: rate(plain(build(c.net, classes=classes), plain_loader(c, source), device, steps), c.warm),
-        ),
-        at_its_best("torchvision, best", lambda name, k: build(name, classes=k), torchvision_loader),
-        at_its_best("timm, best", timm_net, timm_loader),
-    ]
-    mine = Side("ours", engine.describe(), lambda: rate(ours(c, batches(), engine, classes), c.warm))
+
+def our_rate(c: Case, args: argparse.Namespace, engine: Engine) -> float:
+    """Ours; of photos all are decoded beforehand."""
+    source, _, classes = loaded(c, args)
+    if not isinstance(source, Path):
+        return rate(ours(c, ours_small(c, *source, engine)(), engine, classes), c.warm)
+    batches = ours_photos(c, source, Path(args.place) / "cache", engine)
+    decoded = batches()
+    for _ in decoded.stream(0, decoded.steps_per_epoch, engine.workers):  # fills the cache
+        pass
+    return rate(ours(c, batches(), engine, classes), c.warm)
+
+
+def peer_rate(c: Case, args: argparse.Namespace, engine: Engine, workers: int, steps: int, warm: int) -> float:
+    """A peer's (`args.only`)."""
+    source, _, classes = loaded(c, args)
+    if args.only == "plain":
+        net = build(c.net, classes=classes)
+        return rate(plain(net, plain_loader(c, source), engine.device, warm + steps), warm)
+    timm = args.only.startswith("timm")
+    net = timm_net(c.net, classes) if timm else build(c.net, classes=classes)
+    loader = timm_loader if timm else torchvision_loader
+    return rate(best(net, loader(c, source, workers, engine.device), engine, warm + steps), warm)
+
+
+def one(c: Case, args: argparse.Namespace) -> float:
+    """What a process of its own is asked for: the rate of a side, or how many workers are fastest for it."""
+    engine = decided(c, args)
+    torch.set_num_threads(engine.threads)
+    if args.only == "ours":
+        return our_rate(c, args, engine)
+    if args.workers is not None:
+        return peer_rate(c, args, engine, args.workers, c.steps, c.warm)
+    counts = sorted({0, 1, 2, engine.workers or os.cpu_count() or 2})
+    return max(counts, key=lambda n: peer_rate(c, args, engine, n, 5, 3))
+
+
+def measure(c: Case, args: argparse.Namespace, text: str) -> dict[str, object]:
+    """One case: ours, the peers, the floor."""
+    engine = decided(c, args)
+    again = ["--cases", text, "--place", args.place, "--steps", str(c.steps), "--warm", str(c.warm)]
+    for word in ("photos", "device", "precision", "compile", "threads"):
+        if (value := getattr(args, word)) is not None:
+            again += [f"--{word}", str(value)]
+
+    def asked(name: str, *words: str, **environment: str) -> float:
+        return float(alone(*again, "--only", name, *words, **environment))
+
+    def at_its_best(name: str) -> list[Side]:
+        workers = int(asked(name))
+        compiled = "compiled, " * (engine.kind == "cuda")
+        words = f"{engine.device}, {engine.precision}, channels_last, {compiled}fused SGD, {workers} loader workers"
+        side = Side(name, words, lambda: asked(name, "--workers", str(workers)))
+        kept = Side(f"{name}, memory kept", f"{words}, MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_",
+                    lambda: asked(name, "--workers", str(workers), **KEPT))  # fmt: skip
+        return [side, kept] if engine.kind == "cpu" else [side]
+
+    _, data, _ = loaded(c, args)
+    settings = f"{engine.device}, fp32, contiguous, eager, 2 loader workers"
+    peers = [Side("plain", settings, lambda: asked("plain", "--workers", "2"))]
+    peers += at_its_best("torchvision, best") + at_its_best("timm, best")
+    mine = Side("ours", engine.describe(), lambda: asked("ours"))
     line = case(f"{c.words}, {data}", "images/s", mine, peers, rounds=args.rounds)
     floor = floors(c.net, c.side, c.batch, engine, training=True)
     share = line["ours"]["median"] / floor["images_per_second"]  # type: ignore[index]
@@ -326,11 +355,17 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", default="auto")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--only", help="a side of the one case, in this process: print its rate")
+    parser.add_argument("--workers", type=int, help="of its loader; without, the fastest number is printed")
+    parser.add_argument("--place", help="the folder of photos and of what was decoded")
     args = parser.parse_args()
+    if args.only:
+        print(one(read(args.cases[0], args.steps, args.warm), args))
+        return
     kind = decide(side_px=32, in_memory=True, device=args.device).kind
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as args.place:
         for text in args.cases or CASES.get(kind, CASES["cpu"]):
-            tell(measure(read(text, args.steps, args.warm), args, Path(place)))
+            tell(measure(read(text, args.steps, args.warm), args, text))
 
 
 if __name__ == "__main__":

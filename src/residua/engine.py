@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from residua import heap
 from residua.errors import UsageError
 from residua.words import unknown
 
@@ -140,9 +141,12 @@ class Engine:
     def place(self, net: nn.Module, tell: Callable[[str], None] = warnings.warn) -> nn.Module:
         """The same net, in place, on the device, in the memory format, compiled if so decided.
 
-        Also sets torch's number of threads and, on CUDA, whether fp32 convolutions may use TF32. `tell` is called
-        with one line if the compiler fails at the first batch and the net goes on without it.
+        Also sets torch's number of threads, whether fp32 convolutions may use TF32 on CUDA, and that a CPU's process
+        keeps the memory of maps for the next ones (`heap.keep`). `tell` is called with one line if the compiler fails
+        at the first batch and the net goes on without it.
         """
+        if self.kind == "cpu":
+            heap.keep()
         if self.threads != torch.get_num_threads():
             torch.set_num_threads(self.threads)
         if self.kind == "cuda":  # fp32 means fp32: counts of errors are those of any other machine

@@ -13,7 +13,7 @@ SOURCE = Path(residua.__file__).parent
 
 GROUND, TOP = -1, 7
 FLOORS = {
-    "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND,
+    "errors": GROUND - 1, "words": GROUND, "seeds": GROUND, "files": GROUND, "amounts": GROUND, "heap": GROUND,
     "nn": 0, "data": 0, "engine": 0, "ranks": 0, "cluster": 0,
     "training": 1, "evaluate": 1, "pair": 1, "boxes": 1,
     "predict": 2, "explain": 2, "detect": 2, "localize": 2, "depth": 2,
@@ -25,7 +25,7 @@ FLOORS = {
 }  # fmt: skip
 
 LIBRARIES = {
-    "errors": set(), "words": set(), "files": set(), "amounts": set(), "seeds": {"numpy"},
+    "errors": set(), "words": set(), "files": set(), "amounts": set(), "heap": set(), "seeds": {"numpy"},
     "nn": {"torch", "safetensors", "torchvision", "huggingface_hub"},
     "data": {"numpy", "torch", "torchvision", "PIL", "sklearn", "pyarrow", "fsspec", "aiohttp"},
     "engine": {"torch"},
@@ -55,7 +55,7 @@ LIBRARIES = {
 
 WITHOUT_TORCH = [
     "residua", "residua.__main__", "residua.api", "residua.errors", "residua.files", "residua.words",
-    "residua.seeds", "residua.cluster",
+    "residua.seeds", "residua.heap", "residua.cluster",
     "residua.nn", "residua.nn.arch", "residua.nn.zoo",
     "residua.data", "residua.data.names", "residua.data.shards.layout", "residua.training", "residua.training.recipe",
     "residua.training.schedule", "residua.runtimes.words",

@@ -1,6 +1,5 @@
 """How much memory a training needs: the maps of every unit, what recomputing saves, and what the machine has free."""
 
-import ctypes
 import os
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,9 +14,6 @@ from residua.nn.arch import Arch, Row
 from residua.nn.cost import FLOAT_BYTES, Flow, Ledger, blueprint, through
 from residua.nn.recompute import chained
 from residua.training.recipe import Recipe
-
-#: Numbers of glibc's malloc.h.
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
 
 
 @dataclass(frozen=True)
@@ -246,17 +242,3 @@ def _free_of_container(groups: Path = Path("/sys/fs/cgroup")) -> int:
         except (OSError, ValueError):
             continue
     return 2**63
-
-
-def give_back_freed() -> None:
-    """Let freed maps go back to the system at once (glibc), in this process, from now on.
-
-    Otherwise small gradients settle in the holes that freed maps leave, and the larger maps of earlier stages do not
-    fit into what is left between them: recomputing would then save less than half of what it can.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return  # another C library, another way of keeping house
-    mallopt(M_MMAP_THRESHOLD, 2**17)
-    mallopt(M_TRIM_THRESHOLD, 2**28)

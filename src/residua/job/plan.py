@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from residua import heap
 from residua.amounts import gigabytes
 from residua.data.batches import Batches
 from residua.data.cache import Cache, Decoding, opened
@@ -15,7 +16,6 @@ from residua.data.dataset import ArrayImages, Dataset
 from residua.data.sources import open_data
 from residua.data.splits import Fold
 from residua.data.view import SMALL_SIDE_PX, View, view_for
-from residua.depth.memory import give_back_freed
 from residua.engine import Decision, Engine, decide
 from residua.errors import UsageError
 from residua.job.course import Course
@@ -71,7 +71,7 @@ class Plan:
         """The net with the units to recompute; on a CPU the process then keeps house as their forecast assumes."""
         net.segments = self.segments
         if self.segments and self.engine.kind == "cpu":
-            give_back_freed()
+            heap.give_back()
         return net
 
     def batches(self) -> Batches:

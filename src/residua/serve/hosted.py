@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from residua import heap
 from residua.data.decode import BadPicture
 from residua.errors import DataError, ResiduaError, UsageError
 from residua.nn.modelfile import CLASSIFICATION, task_of
@@ -89,6 +90,7 @@ class Hosted:
         """Load it. Raises DataError, UsageError."""
         self.name, self.file, self.machine = name, file, machine
         self.seen = self.before = stamp(file)
+        heap.keep()  # before there are threads: each would have a heap of its own, without room for large maps
         self.edition = aside(lambda: edition(file, machine))
         self.refused: str | None = None
         self.lane: Lane | None = None

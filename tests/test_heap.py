@@ -1,0 +1,72 @@
+"""Memory that tensors leave: kept for those that come, or given back at once where memory is bounded."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="speaks to glibc alone")
+
+#: Maps of 48 MiB each, as a net's are: made, read, left. Prints pages that the system had to bring, and what is held.
+PROGRAM = """
+import resource, sys, threading
+import torch
+from residua import heap
+from residua.engine import decide
+
+def held():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+def maps():
+    kept = [torch.ones(12 << 20) for _ in range(3)]
+    return sum(float(m[-1]) for m in kept)
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def measured():
+    for _ in range(3):
+        maps()
+    before = faults()
+    for _ in range(3):
+        maps()
+    print(faults() - before, held() >> 20)
+
+how, where = sys.argv[1:]
+torch.set_num_threads(1)
+if how == "bounded":
+    heap.give_back()
+if how != "untouched":
+    decide(side_px=32, in_memory=True, device="cpu", threads=1).place(torch.nn.Linear(1, 1))
+if where == "thread":
+    thread = threading.Thread(target=measured)
+    thread.start()
+    thread.join()
+else:
+    measured()
+"""
+
+
+def pages(how: str, where: str = "main") -> tuple[int, int]:
+    """Pages that nine maps asked the system for, and MiB that are held when they are gone."""
+    words = [sys.executable, "-c", PROGRAM, how, where]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    return int(said[0]), int(said[1])
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_placed_net_keeps_what_its_maps_leave(where: str) -> None:
+    """The maps of later batches ask the system for nothing; in a thread neither, as a server's nets are."""
+    before, less = pages("untouched", where)
+    after, more = pages("kept", where)
+    assert after < 500 < before, (before, after)
+    assert more - less >= 100
+
+
+def test_bounded_memory_goes_back_at_once_whatever_is_placed_later() -> None:
+    """A bound that was planned with holds: a net that is placed keeps nothing."""
+    _, bounded = pages("bounded")
+    _, kept = pages("kept")
+    assert kept - bounded >= 100
