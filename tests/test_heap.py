@@ -13,6 +13,7 @@ PROGRAM = """
 import resource, sys, threading
 import torch
 from residua import heap
+from residua.depth import memory
 from residua.engine import decide
 
 def held():
@@ -33,6 +34,7 @@ def measured():
     for _ in range(3):
         maps()
     print(faults() - before, held() >> 20)
+    print(memory.held() >> 20, held() >> 20)
 
 how, where = sys.argv[1:]
 torch.set_num_threads(1)
@@ -49,24 +51,32 @@ else:
 """
 
 
-def pages(how: str, where: str = "main") -> tuple[int, int]:
-    """Pages that nine maps asked the system for, and MiB that are held when they are gone."""
+def measured(how: str, where: str = "main") -> list[int]:
+    """Pages that nine maps asked for; MiB that are held when they are gone, as a forecast sees it, and after that."""
     words = [sys.executable, "-c", PROGRAM, how, where]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
-    return int(said[0]), int(said[1])
+    return [int(word) for word in said]
 
 
 @pytest.mark.parametrize("where", ["main", "thread"])
 def test_a_placed_net_keeps_what_its_maps_leave(where: str) -> None:
     """The maps of later batches ask the system for nothing; in a thread neither, as a server's nets are."""
-    before, less = pages("untouched", where)
-    after, more = pages("kept", where)
+    before, less, *_ = measured("untouched", where)
+    after, more, *_ = measured("kept", where)
     assert after < 500 < before, (before, after)
     assert more - less >= 100
 
 
 def test_bounded_memory_goes_back_at_once_whatever_is_placed_later() -> None:
     """A bound that was planned with holds: a net that is placed keeps nothing."""
-    _, bounded = pages("bounded")
-    _, kept = pages("kept")
+    _, bounded, *_ = measured("bounded")
+    _, kept, *_ = measured("kept")
     assert kept - bounded >= 100
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_forecast_does_not_count_what_lies_free(where: str) -> None:
+    """A second training in one process plans with the memory that the first one has left."""
+    _, kept, seen, then = measured("kept", where)
+    assert seen == then
+    assert kept - seen >= 100

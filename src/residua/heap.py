@@ -66,6 +66,16 @@ def _advise(library: ctypes.CDLL) -> None:
         library.free(at)
 
 
+def release() -> None:
+    """Give back once what lies free now, so that what the process holds is what it needs."""
+    library = _libc()
+    if library is None:
+        return
+    library.malloc_trim(0)
+    if _keep.cache_info().currsize and not _bounded:
+        _advise(library)
+
+
 def give_back() -> None:
     """Let freed maps go back to the system at once, from now on.
 
@@ -78,3 +88,4 @@ def give_back() -> None:
     if library is not None:
         library.mallopt(M_MMAP_THRESHOLD, 2**17)
         library.mallopt(M_TRIM_THRESHOLD, 2**28)
+        library.malloc_trim(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from residua import heap
 from residua.engine import PRECISIONS, Engine
 from residua.nn.arch import Arch, Row
 from residua.nn.cost import FLOAT_BYTES, Flow, Ledger, blueprint, through
@@ -208,7 +209,8 @@ def fit(demand: Demand, limit: float, *, slices: bool = True) -> Fit | None:
 
 
 def held() -> int:
-    """Bytes of main memory that this process holds."""
+    """Bytes of main memory that this process holds, when what earlier tensors have left in it is given back."""
+    heap.release()
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
