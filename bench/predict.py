@@ -251,7 +251,7 @@ def measure(
     hand = f"eager, fp32, contiguous, {workers} workers, batch {batch}"
     sides = [
         Side("torchvision, best", hand, lambda: peer_rate(folder, args.net, len(names), *best)),
-        Side("torchvision, best, memory kept", f"{hand}, MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_",
+        Side("torchvision, best, memory kept", f"{hand}, MALLOC_*_THRESHOLD_",
              lambda: peer_rate(folder, args.net, len(names), *best, **KEPT)),
         Side("torchvision, default", f"eager, fp32, contiguous, 0 workers, batch {BATCH}",
              lambda: peer_rate(folder, args.net, len(names), 0, BATCH)),

@@ -328,7 +328,7 @@ def measure(c: Case, args: argparse.Namespace, text: str) -> dict[str, object]:
         compiled = "compiled, " * (engine.kind == "cuda")
         words = f"{engine.device}, {engine.precision}, channels_last, {compiled}fused SGD, {workers} loader workers"
         side = Side(name, words, lambda: asked(name, "--workers", str(workers)))
-        kept = Side(f"{name}, memory kept", f"{words}, MALLOC_TRIM_THRESHOLD_ and MALLOC_MMAP_THRESHOLD_",
+        kept = Side(f"{name}, memory kept", f"{words}, MALLOC_*_THRESHOLD_",
                     lambda: asked(name, "--workers", str(workers), **KEPT))  # fmt: skip
         return [side, kept] if engine.kind == "cpu" else [side]
 

@@ -1,12 +1,13 @@
 """How this process keeps house with memory that tensors on a CPU have left: kept for the next batch, or given back.
 
-A batch's maps are megabytes each. glibc gives such blocks back to the system as soon as they are free and
-asks for them again a moment later; the system then clears each page of 4 KiB anew, which takes up to half the time of
-an answer on two threads (docs/log.md). Both words speak to glibc alone; elsewhere they do nothing.
+A batch's maps are megabytes each. glibc gives such blocks back to the system as soon as they are free and asks for
+them again a moment later; the system then clears each page of 4 KiB anew, which takes up to half the time of an answer
+(docs/log.md). These functions speak to glibc; with another C library they do nothing.
 """
 
 import ctypes
 import mmap
+import os
 from functools import cache
 
 #: Numbers of glibc's malloc.h.
@@ -15,8 +16,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGEST = 2**31 - 1
 #: Room at the heap's end that is asked to be made of large pages, in blocks that glibc hands out in one piece.
 ADVISED, BLOCK = 4 << 30, 1 << 30
-#: Whether freed maps have to go back at once, in this process, from now on: then they are not kept.
-_bounded = False
+#: What this process does: nothing yet, keep, or, for good, give back at once.
+_kept = _bounded = False
 
 
 @cache
@@ -34,20 +35,21 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def keep() -> None:
-    """Keep what tensors leave for those that come, from now on, unless memory is bounded."""
-    if not _bounded:
-        _keep()
-
-
-@cache
-def _keep() -> None:
+    """Keep what tensors leave for those that come, from now on; not where it is bounded, or glibc was told before."""
+    global _kept
     library = _libc()
-    if library is None:
+    if _kept or _bounded or library is None or _told():
         return
+    _kept = True
     library.mallopt(M_MMAP_THRESHOLD, LARGEST)
     library.mallopt(M_TRIM_THRESHOLD, -1)
     library.mallopt(M_ARENA_MAX, 1)  # a thread's own heap has no room for large maps
     _advise(library)
+
+
+def _told() -> bool:
+    """Whether the environment has said already how glibc shall do it: ``man mallopt``."""
+    return any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 def _advise(library: ctypes.CDLL) -> None:
@@ -72,7 +74,7 @@ def release() -> None:
     if library is None:
         return
     library.malloc_trim(0)
-    if _keep.cache_info().currsize and not _bounded:
+    if _kept and not _bounded:
         _advise(library)
 
 
