@@ -126,14 +126,6 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_take_the_steps_of_one(tmp_path):
-    words = ("digits", *ARCH, "--epochs", "1", "--limit", "500")
-    one, four = (trained(n, tmp_path / str(n), *words) for n in (1, 4))
-    losses = [[r["loss"] for r in of if r["event"] == "step"] for of in (one, four)]
-    assert all(abs(a - b) < 1e-5 * abs(a) for a, b in zip(losses[0][:8], losses[1][:8], strict=True))
-
-
-@pytest.mark.slow
 def test_a_localizer_takes_the_same_steps_in_two_processes(tmp_path):
     data = things(tmp_path / "things")
     words = (data, "--epochs", "3", "--batch-size", "8", "--threads", "1", "--device", "cpu", "--precision", "fp32")

@@ -153,11 +153,11 @@ def test_a_cluster_writes_the_very_file_that_this_machine_writes(residua, traine
     other = tmp_path / "other"
     assert residua("train", "--arch", "cifar_resnet14", "--epochs", "1", "--limit", "96", "--out", other).code == 0
     monkeypatch.chdir(many)  # names are relative, and the workers are elsewhere
-    for ending, extra in ((".json", ("--with", other)), (".parquet", ("--top", "2"))):  # .csv: where runs are killed
-        words = ("predict", trained, ".", "nothing.png", *EAGER, "--batch-size", "7", *extra, "--out")
-        here, there = tmp_path / f"here{ending}", tmp_path / f"there{ending}"
-        one, two = residua(*words, here), head.run(*words, there, *head.words)
-        assert one.code == two[0] == 3 and one.err == two[2].decode() and here.read_bytes() == there.read_bytes()
+    how = ("--batch-size", "7", "--with", other, "--top", "2")
+    words = ("predict", trained, ".", "nothing.png", *EAGER, *how, "--out")
+    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"  # .csv and .json: where somebody is killed
+    one, two = residua(*words, here), head.run(*words, there, *head.words)
+    assert one.code == two[0] == 3 and one.err == two[2].decode() and here.read_bytes() == there.read_bytes()
 
 
 @pytest.mark.slow
