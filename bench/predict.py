@@ -14,6 +14,7 @@ And a case for each of one picture at a time, in ms: `Model.predict` of a decode
 that precision on a tensor (goal: 1/1.1 of it).
 
     python bench/predict.py
+    python bench/predict.py                       # with a GPU: there, its peer in bf16 and channels_last
     python bench/predict.py --net resnet18 --pictures 64 --rounds 1 --runs openvino:fp32 onnx:fp32
 """
 
@@ -24,6 +25,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +45,11 @@ from side_by_side import KEPT, Side, alone, case, milliseconds, tell
 
 BATCH = 64
 CLASSES = tuple(f"class {i:03}" for i in range(1000))
-RUNS = ("eager:fp32", "openvino:fp32", "onnx:fp32", "compiled:fp32", "openvino:bf16", "openvino:int8", "onnx:int8")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+RUNS = {
+    "cpu": ("eager:fp32", "openvino:fp32", "onnx:fp32", "compiled:fp32", "openvino:bf16", "openvino:int8", "onnx:int8"),
+    "cuda": ("eager:bf16", "compiled:bf16", "eager:fp32"),
+}
 
 
 def make_photos(folder: Path, n: int) -> list[str]:
@@ -94,14 +100,23 @@ class Files(Dataset):
 def torchvision_rate(net: torch.nn.Module, names: list[str], out: Path, workers: int, batch: int) -> float:
     """Pictures/s of the usual script."""
     began, done = time.perf_counter(), 0
-    with open(out, "w", newline="") as file, torch.inference_mode():
+    on, layout = at_its_best(net)
+    with open(out, "w", newline="") as file, torch.inference_mode(), on:
         writer = csv.writer(file)
-        for images in DataLoader(Files(names), batch, num_workers=workers):
-            values, best = net(images).softmax(1).topk(5)
+        for images in DataLoader(Files(names), batch, num_workers=workers, pin_memory=DEVICE == "cuda"):
+            values, best = net(images.to(DEVICE, memory_format=layout, non_blocking=True)).softmax(1).topk(5)
             for p, c in zip(values.tolist(), best.tolist(), strict=True):
                 writer.writerow([names[done], *(v for i, q in zip(c, p, strict=True) for v in (CLASSES[i], q))])
                 done += 1
     return done / (time.perf_counter() - began)
+
+
+def at_its_best(net: torch.nn.Module) -> tuple[AbstractContextManager[object], torch.memory_format]:
+    """On a GPU the net in channels_last and bf16; on a CPU as it is."""
+    if DEVICE == "cpu":
+        return nullcontext(), torch.contiguous_format
+    net.to(DEVICE, memory_format=torch.channels_last)
+    return torch.autocast(DEVICE, torch.bfloat16), torch.channels_last
 
 
 def best_loader(folder: Path, args: argparse.Namespace) -> tuple[int, int]:
@@ -122,9 +137,10 @@ def peer(args: argparse.Namespace) -> float:
     """The same in this process."""
     folder, workers, batch = args.peer
     names = sorted(str(p) for p in (Path(folder) / "photos").rglob("*.jpg"))[: args.pictures]
-    net = getattr(models, args.net)().eval()
-    with torch.inference_mode():
-        net(torch.zeros(int(batch), 3, 224, 224))
+    net = getattr(models, args.net)().eval().to(DEVICE)
+    on, layout = at_its_best(net)
+    with torch.inference_mode(), on:
+        net(torch.zeros(int(batch), 3, 224, 224, device=DEVICE).to(memory_format=layout))
     return torchvision_rate(net, names, Path(folder) / "peer.csv", int(workers), int(batch))
 
 
@@ -157,13 +173,13 @@ def raw(graph: Path, runtime: str, precision: str, model: Model) -> tuple[Callab
     if runtime == "eager":
 
         def alone_eager(x: np.ndarray) -> torch.Tensor:
-            with torch.inference_mode():
-                return model.net(model.engine.move(torch.from_numpy(x)))
+            with torch.inference_mode(), model.engine.autocast():
+                return model.net(model.engine.move(torch.from_numpy(x))).cpu()
 
         return alone_eager, "the net itself"
     assert model.run is not None
     compiled_run = model.run
-    return lambda x: compiled_run(torch.from_numpy(x)), "the compiled net itself"
+    return lambda x: compiled_run(torch.from_numpy(x)).cpu(), "the compiled net itself"
 
 
 def one_by_one(graph: Path, runtime: str, precision: str, model: Model) -> Callable[[np.ndarray], object]:
@@ -214,7 +230,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=512, help="photos in the folder")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is measured, in turn")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a raw engine is measured")
-    parser.add_argument("--runs", nargs="+", default=list(RUNS), metavar="RUNTIME:PRECISION", help="what is measured")
+    parser.add_argument("--runs", nargs="+", default=RUNS[DEVICE], metavar="RUNTIME:PRECISION", help="what is measured")
     parser.add_argument("--peer", nargs=3, metavar=("PLACE", "WORKERS", "BATCH"), help="print torchvision's rate alone")
     args = parser.parse_args()
     if args.peer:
@@ -248,15 +264,17 @@ def measure(
         return len(names) / (time.perf_counter() - began)
 
     workers, batch = best
-    hand = f"eager, fp32, contiguous, {workers} workers, batch {batch}"
-    sides = [
-        Side("torchvision, best", hand, lambda: peer_rate(folder, args.net, len(names), *best)),
-        Side("torchvision, best, memory kept", f"{hand}, MALLOC_*_THRESHOLD_",
-             lambda: peer_rate(folder, args.net, len(names), *best, **KEPT)),
-        Side("torchvision, default", f"eager, fp32, contiguous, 0 workers, batch {BATCH}",
-             lambda: peer_rate(folder, args.net, len(names), 0, BATCH)),
-        Side(f"{runtime} alone, nothing read", engine_settings, lambda: rate(engine, BATCH, args.seconds)),
-    ]  # fmt: skip
+    kind = "eager, fp32, contiguous" if DEVICE == "cpu" else "eager, bf16, channels_last"
+    hand = f"{kind}, {workers} workers, batch {batch}"
+    sides = [Side("torchvision, best", hand, lambda: peer_rate(folder, args.net, len(names), *best))]
+    if DEVICE == "cpu":
+        sides += [
+            Side("torchvision, best, memory kept", f"{hand}, MALLOC_*_THRESHOLD_",
+                 lambda: peer_rate(folder, args.net, len(names), *best, **KEPT)),
+            Side("torchvision, default", f"{kind}, 0 workers, batch {BATCH}",
+                 lambda: peer_rate(folder, args.net, len(names), 0, BATCH)),
+        ]  # fmt: skip
+    sides.append(Side(f"{runtime} alone, nothing read", engine_settings, lambda: rate(engine, BATCH, args.seconds)))
     settings = f"--runtime {runtime}, {precision}, {model.engine.threads} threads, batch {BATCH}"
     facts = {"prepare_seconds": round(prepare, 2), "load_seconds": round(load, 2)}
     title = f"{args.net} at 224 px, {runtime} {precision}"
