@@ -5,7 +5,7 @@ Peer: a loop as torchvision's references have it, around `FasterRCNN` on `resnet
 CPU has it: `VOCDetection`-like items decoded by Pillow in a DataLoader of two workers, pictures scaled by the model's
 own transform to the same short side. "as it is" has torchvision's numbers for proposals, regions and widths; "with our
 numbers" has ours (half the pyramid, a quarter of the regions), so that what is left is the loop, the data and the
-pooling. All in one process, turn by turn; the best threads for both.
+pooling. All in one process, turn by turn; the best threads for both, and freed memory kept for both (`residua.heap`).
 
 Prints one JSON line a comparison: medians over the rounds, their ratio and its range, hardware and versions.
 

@@ -13,8 +13,7 @@ A case for each runtime and precision, in pictures/s:
 And a case for each of one picture at a time, in ms: `Model.predict` of a decoded photo beside the fastest raw engine of
 that precision on a tensor (goal: 1/1.1 of it).
 
-    python bench/predict.py
-    python bench/predict.py                       # with a GPU: there, its peer in bf16 and channels_last
+    python bench/predict.py       # where there is a GPU on it, torchvision's net in bf16 and channels_last
     python bench/predict.py --net resnet18 --pictures 64 --rounds 1 --runs openvino:fp32 onnx:fp32
 """
 
